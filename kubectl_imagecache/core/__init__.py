@@ -1,0 +1,1 @@
+"""The domain: pure data and pure functions; imports only the standard library."""

@@ -1,0 +1,1 @@
+"""An embedded cloud and cluster on loopback ports, for laptops and tests."""

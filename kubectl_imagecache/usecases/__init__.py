@@ -1,0 +1,1 @@
+"""What the commands do: they join reading, deciding and acting."""
