@@ -14,7 +14,9 @@ _PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*"
 _PATH = rf"{_PATH_PART}(?:/{_PATH_PART})*"
 _TAG = r"[\w][\w.-]{0,127}"
 _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
-_REFERENCE = re.compile(rf"(?P<name>{_DOMAIN}/{_PATH}|{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?", re.ASCII)
+_REFERENCE = re.compile(
+    rf"(?P<name>{_DOMAIN}/{_PATH}|{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?", re.ASCII
+)
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _DIGEST_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 
@@ -66,14 +68,18 @@ def parse(text: str) -> ImageRef:
         raise BadUsage(f"not an image reference: {text!r}", _why(text))
     name, tag, digest = match["name"], match["tag"] or "", match["digest"] or ""
     if _HEX64.fullmatch(name):
-        raise BadUsage(f"not an image reference: {text!r}", "64 hex digits alone are an image ID; write repository@sha256:…")
+        raise BadUsage(
+            f"not an image reference: {text!r}", "64 hex digits alone are an image ID; write repository@sha256:…"
+        )
     registry, repository = _split(name)
     if not re.fullmatch(_PATH, repository) or len(repository) > 255:
         raise BadUsage(f"not an image reference: {text!r}", _why(text))
     if digest:
         algorithm, _, hexes = digest.partition(":")
         if _DIGEST_LENGTHS.get(algorithm) != len(hexes) or hexes != hexes.lower():
-            raise BadUsage(f"not an image reference: {text!r}", "the digest should be sha256: and 64 lower-case hex digits")
+            raise BadUsage(
+                f"not an image reference: {text!r}", "the digest should be sha256: and 64 lower-case hex digits"
+            )
     if not tag and not digest:
         tag = "latest"
     return ImageRef(registry, repository, tag, digest)
