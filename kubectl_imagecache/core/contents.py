@@ -46,9 +46,12 @@ class CachedImage:
     """One container image on a disk image."""
 
     ref: ImageRef
-    """As the builder was asked for it; without its digest."""
-    digests: frozenset[str]
-    """Full digests, or the 128-bit prefixes of the compact record (`sha256:` and 32 hex digits)."""
+    """As the builder was asked for it; without its digest, unless it has no tag."""
+    digest: str
+    """What the reference resolved to (the index digest of a multi-platform image): a full digest, or the
+    128-bit prefix of the compact record (`sha256:` and 32 hex digits)."""
+    other_digests: frozenset[str] = frozenset()
+    """More full digests that mean this image: platform manifest, config."""
     compressed: int | None = None
     """Bytes in the registry; None is unknown."""
     layers: tuple[Layer, ...] = ()
@@ -58,7 +61,7 @@ class CachedImage:
 
     def holds(self, digests: Iterable[str]) -> bool:
         """Whether one of DIGESTS (full ones) means this image."""
-        return any(d in self.digests or short_digest(d) in self.digests for d in digests)
+        return any(self.digest in (d, short_digest(d)) or d in self.other_digests for d in digests)
 
 
 @dataclass(frozen=True, slots=True)
