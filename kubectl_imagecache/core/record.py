@@ -35,6 +35,14 @@ _PACKED = re.compile(r"^imagecache:(\d{1,4}):([A-Za-z0-9+/=]*)\s*$", re.MULTILIN
 _LINK = re.compile(r"^imagecache-url:(\d{1,4}):(gs://[^\s]{1,1024}) sha256:([0-9a-f]{64})\s*$", re.MULTILINE)
 _FULL_DIGEST = re.compile(r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})")
 _MIB = 1024 * 1024
+# Part of the format: what references often hold, for deflate to point at. The likeliest stand last, where they cost least.
+_COMMON = (
+    b"-server\n-service\n-worker\n-gateway\n-cuda12-devel-ubuntu22.04-runtime-alpine-slim-bookworm\n"
+    b"registry.k8s.io/\nquay.io/\nghcr.io/\nnvcr.io/nvidia/\nlinux/arm64\t1\n"
+    b"asia-southeast1-docker.pkg.dev/\nasia-docker.pkg.dev/\neurope-west4-docker.pkg.dev/\neurope-docker.pkg.dev/\n"
+    b"us-central1-docker.pkg.dev/\nus-docker.pkg.dev/\neu.gcr.io/\ngcr.io/\ndocker.io/library/\n"
+    b":latest\n:v0.1.0\n:v2.0.0\n:v1.0.0\nkubectl-imagecache 0.1.0\tlinux/amd64\t1\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +170,18 @@ def _description(contents: Contents, headline: str, with_sizes: bool) -> str:
 
 
 def _pack(contents: Contents, with_sizes: bool) -> bytes:
-    """Deflated text (a head line, then REFERENCE[TAB MiB] a line), its length before it, raw digest prefixes after it."""
+    """Deflated text (a head line, then REFERENCE[TAB MiB] a line), its length before it, digest prefixes after it.
+
+    The plan's hash is not in it: the disk image's label has that.
+    """
     images = sorted(contents.images, key=lambda image: str(image.ref))
     platform = images[0].platform if images else ""
     built = str(int(contents.built.timestamp())) if contents.built else ""
-    lines = ["\t".join((built, contents.builder, contents.plan[:40], platform, "1" if contents.complete else "0"))]
+    lines = ["\t".join((built, contents.builder, platform, "1" if contents.complete else "0"))]
     for image in images:
         size = f"\t{_mib(image.compressed)}" if with_sizes and image.compressed is not None else ""
         lines.append(f"{image.ref}{size}")
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_COMMON)
     text = deflate.compress("\n".join(lines).encode()) + deflate.flush()
     prefixes = b"".join(bytes.fromhex(image.digest.partition(":")[2][:DIGEST_PREFIX_HEX]) for image in images)
     return len(text).to_bytes(3, "big") + text + prefixes
@@ -178,7 +189,7 @@ def _pack(contents: Contents, with_sizes: bool) -> bytes:
 
 def _unpack(data: bytes) -> Contents:
     length = int.from_bytes(data[:3], "big")
-    inflate = zlib.decompressobj(-15)
+    inflate = zlib.decompressobj(-15, zdict=_COMMON)
     text = inflate.decompress(data[3 : 3 + length], _MAX_TEXT)
     if inflate.unconsumed_tail or not inflate.eof:
         raise ValueError("its text is cut short or too long")
@@ -186,14 +197,14 @@ def _unpack(data: bytes) -> Contents:
     prefixes = data[3 + length :]
     if len(lines) > MAX_IMAGES or len(prefixes) != _PREFIX_BYTES * len(lines):
         raise ValueError("the numbers of references and digests differ")
-    built, builder, plan, platform, complete = head.split("\t")
+    built, builder, platform, complete = head.split("\t")
     images = []
     for index, line in enumerate(lines):
         reference, _, size = line.partition("\t")
         digest = "sha256:" + prefixes[index * _PREFIX_BYTES : (index + 1) * _PREFIX_BYTES].hex()
         images.append(CachedImage(parse(reference), digest, frozenset(), _from_mib(size), (), platform))
     at = datetime.fromtimestamp(int(built), timezone.utc) if built else None
-    return Contents(tuple(images), at, builder, plan, complete == "1")
+    return Contents(tuple(images), at, builder, complete=complete == "1")
 
 
 def _mib(size: int) -> str:
