@@ -80,7 +80,9 @@ class Service:
     def __init__(self, name: str, world: World, handler: Handler, error: ErrorMaker, port: int = 0) -> None:
         self.name = name
         self._server = _Server(("127.0.0.1", port), _handler_class(name, world, handler, error))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name=f"sandbox-{name}")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True, name=f"sandbox-{name}"
+        )
 
     @property
     def url(self) -> str:
