@@ -77,6 +77,16 @@ class DiskImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Taint:
+    """A node's taint."""
+
+    key: str
+    value: str
+    effect: str
+    """NoSchedule, PreferNoSchedule, NoExecute."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """A GKE node pool, from GKE's API or, without it, from what its nodes' labels tell."""
 
@@ -96,6 +106,10 @@ class Pool:
     arch: str = ""
     """`amd64`, `arm64`; empty is unknown."""
     autoprovisioned: bool = False
+    node_labels: frozenset[tuple[str, str]] = frozenset()
+    """What new nodes will carry (config.labels): tells where pods go while the pool has no nodes."""
+    node_taints: frozenset[Taint] = frozenset()
+    """config.taints, with Kubernetes' effect names."""
     known_from: str = "gke"
     """`gke` or `nodes`."""
 
@@ -121,15 +135,6 @@ class NodeFacts:
     kubelet_version: str = ""
     os: str = ""
     """Label cloud.google.com/gke-os-distribution: `cos`, `ubuntu`; empty if none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taint:
-    """A node's taint."""
-
-    key: str
-    value: str
-    effect: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,3 +21,82 @@ class Pull:
     """Bytes, where the kubelet tells (1.30 and newer)."""
     node: str
     at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PulledMessage:
+    """What one `Pulled` event says, before it is known where and when it happened."""
+
+    image: str
+    """As the kubelet names it."""
+    seconds: float | None
+    """Time of the pull itself; None if the image was there already."""
+    waiting_s: float | None
+    """Pull and queue together; None if the image was there already."""
+    size: int | None = None
+    """Bytes, where the kubelet tells."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the image was on the node already, so that nothing was pulled."""
+        return self.seconds is None
+
+
+# Go's time.Duration.String and ParseDuration: https://pkg.go.dev/time#ParseDuration (micro may be U+00B5 or U+03BC).
+_UNIT_NS = {
+    "h": 3_600_000_000_000,
+    "m": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ns": 1,
+}
+_PART = r"(?:[0-9]{1,19}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})(?:ms|us|µs|μs|ns|h|m|s)"
+_DURATION = rf"[+-]?(?:0|(?:{_PART})+)"
+_PARTS = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
+_QUOTED = r'"(?P<image>(?:[^"\\]|\\.)*)"'
+# The kubelet's words, pkg/kubelet/images/image_manager.go, minor versions 1.24 to 1.36.
+_PREFIX = r"(?:spec\.[A-Za-z]+\{[^}]*\}: )?"
+_PULLED = re.compile(
+    rf"{_PREFIX}Successfully pulled image {_QUOTED} in (?P<pull>{_DURATION})"
+    rf"(?: \((?P<wait>{_DURATION}) including waiting\))?\.?(?: Image size: (?P<size>[0-9]{{1,19}}) bytes\.?)?",
+    re.ASCII,
+)
+_PRESENT = re.compile(rf"{_PREFIX}(?:Container i|I)mage {_QUOTED} already present on machine\b.*", re.ASCII | re.DOTALL)
+MAX_MESSAGE = 8192
+"""Longest event message that is read, in characters (the API server allows 1,024)."""
+
+
+def parse_duration(text: str) -> int:
+    """Read a Go duration (`1m2.3s`, `850ms`) as nanoseconds; raise ValueError if it isn't one.
+
+    Digits below a nanosecond are cut off, as Go does.
+    """
+    if not re.fullmatch(_DURATION, text, re.ASCII):
+        raise ValueError(f"not a duration: {text[:60]!r}")
+    total = 0
+    for whole, fraction, unit in _PARTS.findall(text):
+        scale = _UNIT_NS[unit]
+        total += int(whole or 0) * scale
+        if fraction:
+            total += int(fraction) * scale // 10 ** len(fraction)
+    return -total if text.startswith("-") else total
+
+
+def parse_pulled(message: str) -> PulledMessage | None:
+    """Read the message of a `Pulled` event of any kubelet since 1.24; None if its words are not known."""
+    if len(message) > MAX_MESSAGE:
+        return None
+    if match := _PULLED.fullmatch(message):
+        seconds = parse_duration(match["pull"]) / 1e9
+        waiting = parse_duration(match["wait"]) / 1e9 if match["wait"] else seconds
+        return PulledMessage(_unquote(match["image"]), seconds, waiting, int(match["size"]) if match["size"] else None)
+    if match := _PRESENT.fullmatch(message):
+        return PulledMessage(_unquote(match["image"]), None, None)
+    return None
+
+
+def _unquote(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text) if "\\" in text else text

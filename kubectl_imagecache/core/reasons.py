@@ -173,10 +173,14 @@ class NodesWithoutDisk:
     """Some nodes of the pool don't carry the disk's label."""
 
     code: ClassVar[str] = "nodes-without-disk"
-    level: ClassVar[Level] = Level.STALE
     disk_image: DiskImageRef
     without: int
     nodes: int
+
+    @property
+    def level(self) -> Level:
+        """Without it on any node there is no cache at all."""
+        return Level.BROKEN if self.without == self.nodes else Level.STALE
 
 
 @dataclass(frozen=True, slots=True)

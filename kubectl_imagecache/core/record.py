@@ -35,7 +35,7 @@ _PACKED = re.compile(r"^imagecache:(\d{1,4}):([A-Za-z0-9+/=]*)\s*$", re.MULTILIN
 _LINK = re.compile(r"^imagecache-url:(\d{1,4}):(gs://[^\s]{1,1024}) sha256:([0-9a-f]{64})\s*$", re.MULTILINE)
 _FULL_DIGEST = re.compile(r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})")
 _MIB = 1024 * 1024
-# Part of the format: what references often hold, for deflate to point at. The likeliest stand last, where they cost least.
+# Part of the format: what references often hold, for deflate to point at; the likeliest last, where it costs least.
 _COMMON = (
     b"-server\n-service\n-worker\n-gateway\n-cuda12-devel-ubuntu22.04-runtime-alpine-slim-bookworm\n"
     b"registry.k8s.io/\nquay.io/\nghcr.io/\nnvcr.io/nvidia/\nlinux/arm64\t1\n"
