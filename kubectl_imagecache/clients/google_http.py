@@ -1,0 +1,109 @@
+"""Requests to Google's APIs: where each lives, with the token only where it belongs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from urllib.parse import urlsplit
+
+from kubectl_imagecache.clients import google_auth
+from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
+from kubectl_imagecache.clients.http import Answer, Http, is_loopback
+from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+
+
+class Api(Enum):
+    """An API of Google's: gcloud's name for it, its place, the path that every place ends with."""
+
+    CONTAINER = ("CONTAINER", "https://container.googleapis.com", "/v1/")
+    COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
+    STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
+
+
+class GoogleHttp:
+    """GET on Google's APIs, with credentials; their errors told as UserErrors."""
+
+    def __init__(self, http: Http, auth: GoogleAuth, places: Mapping[Api, str]) -> None:
+        """PLACES: base URLs, each ending in `/`."""
+        self._http, self._auth, self._places = http, auth, places
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str], http: Http | None = None) -> GoogleHttp:
+        """As ENV says: gcloud's endpoint overrides and the credentials of `google_auth`."""
+        http = http or Http(env=env)
+        return cls(http, google_auth.from_env(env, http), places(env))
+
+    def get(self, api: Api, path: str, *, permission: str, on: str, role: str, max_bytes: int = 0) -> Answer:
+        """GET PATH (already quoted, relative to the API's place); a 200.
+
+        Raises NotFound (404), NotPermitted (403: PERMISSION on ON, which ROLE grants), Unauthenticated (401, after one
+        new token; or no credentials), UserError (an API that is off), BadAnswer and Unavailable.
+        """
+        url = self._places[api] + path
+        answer, token = self._get(url, None, max_bytes)
+        if answer.status == 401 and token is not None:
+            answer, token = self._get(url, token, max_bytes)
+        if answer.status == 200:
+            return answer
+        raise _refusal(answer, token, permission, on, role)
+
+    def _get(self, url: str, refused: AccessToken | None, max_bytes: int) -> tuple[Answer, AccessToken | None]:
+        token = self._auth.token(instead_of=refused) if may_have_token(url) else None
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.value}"
+            if token.quota_project:
+                headers["X-Goog-User-Project"] = token.quota_project
+        return self._http.get(url, headers, max_bytes=max_bytes), token
+
+
+def places(env: Mapping[str, str]) -> dict[Api, str]:
+    """The base URL of each API; CLOUDSDK_API_ENDPOINT_OVERRIDES_… may name another, with or without its path."""
+    found: dict[Api, str] = {}
+    for api in Api:
+        name, host, path = api.value
+        base = (env.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}") or host).rstrip("/")
+        # gcloud's override for GKE is the bare host, those for the others end in the API's path.
+        found[api] = base + "/" if base.endswith(path.rstrip("/")) else base + path
+    return found
+
+
+def may_have_token(url: str) -> bool:
+    """Whether a Google token may be sent to URL: https to googleapis.com, or this machine (an override)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return is_loopback(url) or (
+        parts.scheme == "https" and (host == "googleapis.com" or host.endswith(".googleapis.com"))
+    )
+
+
+def _refusal(answer: Answer, token: AccessToken | None, permission: str, on: str, role: str) -> UserError:
+    message, reasons = _google_error(answer.body)
+    said = f": {message}" if message else ""
+    if answer.status == 401:
+        text = "rejects the credentials" if token is not None else "wants credentials"
+        return Unauthenticated(f"{answer.host} {text}", LOGIN_HINT)
+    if answer.status == 403:
+        if reasons & {"SERVICE_DISABLED", "accessNotConfigured"} or "has not been used in project" in message:
+            api = next((a for a in Api if a.value[1].endswith(answer.host)), None)
+            return UserError(
+                f"an API is not enabled for {on}{said}",
+                f"gcloud services enable {answer.host if api else 'SERVICE'} --project PROJECT",
+            )
+        return NotPermitted(permission, on, role)
+    if answer.status == 404:
+        return NotFound(f"{on} does not exist{said}")
+    return BadAnswer(f"{answer.host} answers {answer.status} for {on}{said}")
+
+
+def _google_error(body: bytes) -> tuple[str, frozenset[str]]:
+    """The first line of the message (at most 300 characters), and the reason words, of Google's error object."""
+    try:
+        error = json.loads(body)["error"]
+        message = str(error.get("message", ""))
+        entries = [*(error.get("details") or ()), *(error.get("errors") or ())]
+        reasons = frozenset(str(entry.get("reason", "")) for entry in entries if isinstance(entry, dict))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "", frozenset()
+    return (message.splitlines() or [""])[0][:300], reasons
