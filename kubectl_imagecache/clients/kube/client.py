@@ -1,0 +1,250 @@
+"""One Kubernetes cluster, asked for what its pods use and its nodes have."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kubectl_imagecache.clients.kube import wire
+from kubectl_imagecache.clients.kube.events import EventFold
+from kubectl_imagecache.clients.kube.kubeconfig import choose, find_files, merge
+from kubectl_imagecache.clients.kube.lists import Unreadable, fold_reader, read_list, spooled
+from kubectl_imagecache.clients.kube.login import IN_CLUSTER_FOLDER, Login, log_in, log_in_from_pod
+from kubectl_imagecache.clients.kube.nodes import NodeFold
+from kubectl_imagecache.clients.kube.options import KubeOptions, Scope
+from kubectl_imagecache.clients.kube.pods import PodFold
+from kubectl_imagecache.clients.kube.templates import KINDS, TemplateFold
+from kubectl_imagecache.clients.kube.transport import Stopped, Transport
+from kubectl_imagecache.clients.kube.view import Folds, combine
+from kubectl_imagecache.clients.kube.wire import Item
+from kubectl_imagecache.core.clock import Clock, SystemClock
+from kubectl_imagecache.core.errors import BadUsage, NotFound, NotPermitted, Unauthenticated, UserError
+from kubectl_imagecache.core.views import Gap, KubeView
+
+_ROOTS = {"nodes": "/api/v1", "pods": "/api/v1", "events": "/api/v1"} | {
+    resource: "/apis/batch/v1" if resource.endswith("jobs") else "/apis/apps/v1" for resource in KINDS
+}
+_SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
+
+
+@dataclass(frozen=True, slots=True)
+class Kube:
+    """A connection to one cluster."""
+
+    context: str
+    """The kubeconfig context's name; empty within a cluster."""
+    server: str
+    """The API server's URL."""
+    namespace: str
+    """The context's default namespace."""
+    transport: Transport
+
+    @classmethod
+    def connect(
+        cls,
+        options: KubeOptions,
+        env: Mapping[str, str] = os.environ,
+        home: Path | None = None,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+        pod_folder: Path = IN_CLUSTER_FOLDER,
+    ) -> Kube:
+        """Load the kubeconfig (or, without one, the pod's service account); nothing is sent to the server yet.
+
+        Raises NotFound for a missing file, context, cluster or user; BadAnswer (file and line) for broken YAML;
+        Unauthenticated for a failing exec plugin; UserError for what else can't be used.
+        """
+        clock = clock or SystemClock()
+        files = find_files(options, env, home or Path.home())
+        if not files and env.get(_SERVICE_HOST):
+            login = log_in_from_pod(clock, env, pod_folder)
+            return cls(
+                "", login.configuration.host, _pod_namespace(pod_folder), _transport(login, {}, options, clock, chance)
+            )
+        if not files and not options.server:
+            raise NotFound(
+                "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists",
+                "gcloud container clusters get-credentials CLUSTER --location LOCATION, or --kubeconfig FILE",
+            )
+        choice = choose(merge(files), options)
+        login = log_in(choice, clock)
+        transport = _transport(login, choice.user, options, clock, chance)
+        return cls(choice.context, transport.server, choice.namespace, transport)
+
+    def view(self, scope: Scope) -> KubeView:
+        """Read nodes, pods, events and templates side by side, and fold them.
+
+        What may not be read becomes a gap: events and templates on any error, nodes or pods if only one of them is
+        forbidden. Raises NotPermitted if both are, BadUsage for a malformed selector, and what Transport.get raises.
+        """
+        folds = Folds.begin(scope)
+        reads: dict[str, Callable[[], list[Gap]]] = {
+            "nodes": lambda: self._nodes(folds),
+            "pods": lambda: self._pods(folds),
+        }
+        if scope.events:
+            reads["events"] = lambda: self._events(folds)
+        if scope.templates:
+            reads["templates"] = lambda: self._templates(folds)
+        self.transport.stop.clear()
+        with ThreadPoolExecutor(len(reads)) as threads:
+            futures = {what: threads.submit(self._guarded, read) for what, read in reads.items()}
+            try:
+                gaps = _outcomes(futures, folds)
+            except BaseException:
+                self.transport.stop.set()
+                raise
+        return combine(folds, gaps)
+
+    def json_pages(self, resource: str) -> Iterator[bytes]:
+        """The whole list of RESOURCE (`pods`, `nodes`, `events`, `deployments`, …) of all namespaces, page by page, as
+        the server sent it. Raises BadUsage for another resource, and what Transport.get raises.
+        """
+        if resource not in _ROOTS:
+            raise BadUsage(f"can't save {resource!r}", f"one of {', '.join(_ROOTS)}")
+        return spooled(self.transport, f"{_ROOTS[resource]}/{resource}", resource)
+
+    def _guarded(self, read: Callable[[], list[Gap]]) -> list[Gap]:
+        try:
+            return read()
+        except Unauthenticated:
+            self.transport.stop.set()  # Every other read would fail alike.
+            raise
+
+    def _nodes(self, folds: Folds) -> list[Gap]:
+        def begin() -> Callable[[wire.Node], None]:
+            folds.nodes = NodeFold()
+            return folds.nodes.add
+
+        return self._read("nodes", (), {}, wire.Node, begin)
+
+    def _pods(self, folds: Folds) -> list[Gap]:
+        def begin() -> Callable[[wire.Pod], None]:
+            folds.pods = PodFold(folds.scope, folds.selector)
+            return folds.pods.add
+
+        query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+        if folds.scope.selector:
+            query["labelSelector"] = folds.scope.selector
+        return self._read("pods", folds.scope.namespaces, query, wire.Pod, begin)
+
+    def _events(self, folds: Folds) -> list[Gap]:
+        def begin() -> Callable[[wire.Event], None]:
+            folds.events = EventFold(folds.scope)
+            return folds.events.add
+
+        return self._read("events", folds.scope.namespaces, {"fieldSelector": "reason=Pulled"}, wire.Event, begin)
+
+    def _templates(self, folds: Folds) -> list[Gap]:
+        gaps: list[Gap] = []
+        for resource, kind in KINDS.items():
+
+            def begin(kind: str = kind) -> Callable[[wire.Workload], None]:
+                fold = folds.templates[kind] = TemplateFold(kind, folds.scope, folds.selector)
+                return fold.add
+
+            try:
+                gaps += self._read(resource, folds.scope.namespaces, {}, wire.Workload, begin)
+            except Unauthenticated:
+                raise
+            except UserError as error:
+                folds.templates.pop(kind, None)
+                gaps.append(_gap(resource, error))
+        return gaps
+
+    def _read(
+        self,
+        resource: str,
+        namespaces: tuple[str, ...],
+        query: Mapping[str, str],
+        item: type[Item],
+        begin: Callable[[], Callable[[Item], None]],
+    ) -> list[Gap]:
+        """Feed all of RESOURCE to what BEGIN makes anew each time the list begins again."""
+        unreadable = Unreadable()
+
+        def reader() -> Callable[[bytes], str]:
+            unreadable.clear()
+            return fold_reader(item, resource, begin(), unreadable)
+
+        root = _ROOTS[resource]
+        paths = [f"{root}/namespaces/{quote(name, safe='')}/{resource}" for name in dict.fromkeys(namespaces)]
+        read_list(self.transport, paths or [f"{root}/{resource}"], query, resource, reader)
+        return unreadable.gaps(resource)
+
+
+def _outcomes(futures: Mapping[str, Future[list[Gap]]], folds: Folds) -> list[Gap]:
+    """The gaps of all reads; raise the first error that leaves nothing to say."""
+    gaps: list[Gap] = []
+    failed: dict[str, UserError] = {}
+    for what, future in futures.items():
+        try:
+            gaps += future.result()
+            folds.read.add(what)
+        except Stopped:
+            continue
+        except UserError as error:
+            failed[what] = error
+            gaps.append(_gap(what, error))
+            if what in ("nodes", "pods") and not isinstance(error, NotPermitted):
+                raise
+    for cause in failed.values():
+        if isinstance(cause, Unauthenticated) or {"nodes", "pods"} <= failed.keys():
+            raise cause
+    return gaps
+
+
+def _gap(what: str, error: UserError) -> Gap:
+    return Gap(what, error.message, error.hint)
+
+
+def _transport(
+    login: Login, user: Mapping[str, Any], options: KubeOptions, clock: Clock, chance: Callable[[], float]
+) -> Transport:
+    import urllib3
+    from kubernetes.client.rest import RESTClientObject
+
+    configuration = login.configuration
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # The kubeconfig asks for it.
+    try:
+        pool = RESTClientObject(configuration).pool_manager
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't use the certificates of context {options.context or 'current'!r}: {error}") from error
+    return Transport(
+        server=configuration.host.rstrip("/"),
+        pool=pool,
+        credentials=login,
+        clock=clock,
+        random=chance,
+        timeout_s=options.request_timeout_s,
+        impersonate=impersonation(user, options),
+    )
+
+
+def impersonation(user: Mapping[str, Any], options: KubeOptions) -> tuple[tuple[str, str], ...]:
+    """The Impersonate-* headers that the flags ask for, or else the kubeconfig's user; BadUsage as kubectl has it."""
+    name = options.as_user or str(user.get("as") or "")
+    groups = options.as_groups or tuple(map(str, user.get("as-groups") or ()))
+    uid = options.as_uid or str(user.get("as-uid") or "")
+    if (groups or uid) and not name:
+        raise BadUsage("--as-group and --as-uid need --as", "say which user to impersonate: --as NAME")
+    headers = [("Impersonate-User", name)] if name else []
+    headers += [("Impersonate-Group", group) for group in groups]
+    headers += [("Impersonate-Uid", uid)] if uid else []
+    if any(not text.isprintable() for _, text in headers):
+        raise BadUsage("--as, --as-group and --as-uid can't hold control characters")
+    return tuple(headers)
+
+
+def _pod_namespace(folder: Path) -> str:
+    try:
+        return (folder / "namespace").read_text().strip() or "default"
+    except OSError:
+        return "default"

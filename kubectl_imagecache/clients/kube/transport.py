@@ -1,0 +1,246 @@
+"""GET requests to one API server: credentials, time-outs, retries, and errors in the user's words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from kubectl_imagecache.core.clock import Clock
+from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, Unavailable, UserError
+
+if TYPE_CHECKING:
+    import urllib3
+
+DEFAULT_TIMEOUT_S = 60.0
+"""Longest wait for the next bytes of an answer where the user sets no --request-timeout."""
+CONNECT_TIMEOUT_S = 10.0
+RETRIED = frozenset({429, 500, 502, 503, 504})
+"""Statuses that may pass; a GET may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and after how long a GET is repeated."""
+
+    attempts: int = 5
+    """Tries in all."""
+    first_s: float = 0.25
+    """Longest wait before the second try; it doubles from try to try, and the actual wait is random below it."""
+    most_s: float = 8.0
+    most_told_s: float = 30.0
+    """Longest Retry-After that is obeyed, seconds; a longer one ends the trying."""
+
+    def wait(self, failed: int, retry_after: float | None, random: Callable[[], float]) -> float | None:
+        """Seconds to wait after the FAILED-th failure (from 1); None: give up."""
+        if failed >= self.attempts or (retry_after is not None and retry_after > self.most_told_s):
+            return None
+        spread: float = min(self.first_s * 2 ** (failed - 1), self.most_s) * random()
+        return spread if retry_after is None else retry_after + spread
+
+
+class Credentials(Protocol):
+    """Who asks: what is put into each request, and how it is renewed."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that authenticate one request."""
+        ...
+
+    def renew(self) -> bool:
+        """Get new credentials after a 401; False if there is nothing to renew."""
+        ...
+
+
+class Expired(Exception):
+    """A continue token is too old (410): the list must begin again."""
+
+
+class Stopped(Exception):
+    """Another read failed for good, so this one is not needed any more."""
+
+
+@dataclass(slots=True)
+class Transport:
+    """One API server, asked by GET only."""
+
+    server: str
+    """URL without a trailing slash."""
+    pool: urllib3.PoolManager
+    credentials: Credentials
+    clock: Clock
+    random: Callable[[], float]
+    timeout_s: float | None = None
+    """As in KubeOptions.request_timeout_s."""
+    impersonate: tuple[tuple[str, str], ...] = ()
+    """Impersonate-* headers; a name may come more than once."""
+    retry: Retry = field(default_factory=Retry)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set when no answer is wanted any more."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def address(self) -> str:
+        """The server as it may be shown: without user, password or query."""
+        return shown_address(self.server)
+
+    def get(self, path: str, query: Mapping[str, str], what: str, accept: str = "application/json") -> bytes:
+        """The body of PATH?QUERY; WHAT names the resource in errors (`pods`).
+
+        Raises Expired on 410, NotPermitted on 403, NotFound on 404, Unauthenticated on 401 after one renewal,
+        Unavailable if the server can't be reached, is too slow or keeps failing.
+        """
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        failed = 0
+        renewed = False
+        while True:
+            if self.stop.is_set():
+                raise Stopped
+            status, body, retry_after, trouble = self._once(url, accept)
+            if status == 200:
+                return body
+            if status == 401 and not renewed and self._renew():
+                renewed = True
+                continue
+            if status not in RETRIED and status != 0:
+                raise self._refusal(status, body, what)
+            failed += 1
+            wait = self.retry.wait(failed, retry_after, self.random)
+            if wait is None:
+                raise Unavailable(f"the Kubernetes API at {self.address} does not answer for {what}: {trouble}", _LATER)
+            self.clock.sleep(wait)
+
+    def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
+        """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
+        import urllib3
+        from urllib3 import exceptions
+
+        headers: Any = urllib3.HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
+        for name, value in (*self._authenticate().items(), *self.impersonate):
+            headers.add(name, value)
+        if not _is_local(self.server):
+            headers["Accept-Encoding"] = "gzip"
+        try:
+            answer = self.pool.request(
+                "GET",
+                url,
+                headers=headers,
+                timeout=self._timeout(),
+                retries=False,
+                redirect=False,
+                enforce_content_length=True,
+            )
+        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
+            raise Unavailable(f"the Kubernetes API at {self.address} is too slow: {_short(error)}", _SLOW) from error
+        except (exceptions.SSLError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
+            raise self._unreachable(error) from error
+        except exceptions.DecodeError as error:
+            raise BadAnswer(f"{self.address} sent a body that can't be decompressed") from error
+        except exceptions.HTTPError as error:
+            return 0, b"", None, f"the connection broke ({_short(error)})"
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+        return answer.status, answer.data, _retry_after(answer.headers.get("Retry-After")), f"HTTP {answer.status}"
+
+    def _authenticate(self) -> Mapping[str, str]:
+        with self._lock:
+            return self.credentials.headers()
+
+    def _renew(self) -> bool:
+        with self._lock:
+            return self.credentials.renew()
+
+    def _timeout(self) -> urllib3.Timeout:
+        import urllib3
+
+        if self.timeout_s is None:
+            return urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=DEFAULT_TIMEOUT_S)
+        if self.timeout_s <= 0:
+            return urllib3.Timeout()
+        return urllib3.Timeout(total=self.timeout_s)
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        words = _short(error)
+        hint = "check the VPN, the proxy and the cluster's authorized networks, or choose another --context"
+        if "certificate" in words.lower():
+            hint = "the certificate does not fit the kubeconfig's certificate-authority or the server's name"
+        return Unavailable(f"can't reach the Kubernetes API at {self.address}: {words}", hint)
+
+    def _refusal(self, status: int, body: bytes, what: str) -> UserError | Expired:
+        if status == 410:
+            return Expired()
+        if status == 401:
+            return Unauthenticated(f"the Kubernetes API at {self.address} rejects the credentials", _LOGIN)
+        if status == 403:
+            return NotPermitted(f"list {what}", f"the cluster at {self.address}", least_rule(what))
+        words = _status_message(body) or f"HTTP {status}"
+        if status == 404:
+            return NotFound(f"the Kubernetes API at {self.address} has no {what}: {words}")
+        return BadAnswer(f"the Kubernetes API at {self.address} refuses to list {what}: {words}")
+
+
+_LATER = "try again later"
+_SLOW = "raise --request-timeout, or check the network"
+_LOGIN = "log in again (on GKE: gcloud auth login), or check the user of this context in the kubeconfig"
+_GROUPS = {
+    "nodes": "",
+    "pods": "",
+    "events": "",
+    "deployments": "apps",
+    "statefulsets": "apps",
+    "daemonsets": "apps",
+    "replicasets": "apps",
+    "jobs": "batch",
+    "cronjobs": "batch",
+}
+
+
+def least_rule(resource: str) -> str:
+    """The smallest ClusterRole rule that lets one list RESOURCE."""
+    group = _GROUPS.get(resource, "")
+    return f'a ClusterRole with {{apiGroups: ["{group}"], resources: [{resource}], verbs: [get, list]}}'
+
+
+def shown_address(url: str) -> str:
+    """URL without user, password, path, query and fragment: fit for a message."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "?"
+        port = parts.port
+    except ValueError:
+        return "an unreadable address"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _is_local(url: str) -> bool:
+    # Decompressing costs more CPU than loopback costs time (BENCHMARKS.md); on a WAN it is the other way round.
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+
+
+def _retry_after(text: str | None) -> float | None:
+    # The API server sends whole seconds; a date (RFC 9110, 10.2.3) is a proxy's and is treated as none.
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def _status_message(body: bytes) -> str:
+    import msgspec
+
+    try:
+        status: Any = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    message = status.get("message") if isinstance(status, dict) else None
+    return " ".join(message.split())[:300] if isinstance(message, str) else ""
+
+
+def _short(error: Exception) -> str:
+    """The gist of a network error, one line, without the object names and addresses that libraries put in."""
+    words = str(error.args[-1] if error.args else error)
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        words = cause.strerror
+    if isinstance(words, str) and ": " in words and words.startswith(("<", "HTTP")):
+        words = words.partition(": ")[2]
+    return " ".join(words.split())[:200] or type(error).__name__
