@@ -32,12 +32,13 @@ class Known:
 
     def size(self, ref: ImageRef, digests: Iterable[str]) -> int | None:
         """Compressed bytes of the image that DIGESTS mean and REF names; None is unknown."""
-        for key in (*digests, str(ref)):
+        # A tag may mean something else by now, so facts of it speak only for what has no digest yet.
+        for key in tuple(digests) or (str(ref),):
             if key in self.facts and self.facts[key].compressed is not None:
                 return self.facts[key].compressed
             if key in self.sizes:
                 return self.sizes[key]
-        return None
+        return self.sizes.get(str(ref))
 
 
 def compare(

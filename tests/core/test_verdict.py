@@ -60,10 +60,9 @@ def test_nothing_wrong_is_fresh() -> None:
 
 
 def test_the_weightiest_reason_decides_and_comes_first() -> None:
-    unused: Reason = Unused(parse("b:v1"), 5)
-    unknown: Reason = NoRecord(DISK)
-    broken: Reason = ImageStreamingOff()
-    found = verdict(pool(), [unused, MISSING, unknown, broken], HALF, Policy())
+    unused, unknown, broken = Unused(parse("b:v1"), 5), NoRecord(DISK), ImageStreamingOff()
+    every: list[Reason] = [unused, MISSING, unknown, broken]
+    found = verdict(pool(), every, HALF, Policy())
     assert found.state is State.BROKEN
     assert found.reasons == (broken, unknown, MISSING, unused)
     assert verdict(pool(), [unused, MISSING, unknown], HALF, Policy()).state is State.UNKNOWN
@@ -78,7 +77,7 @@ def test_missing_images_above_the_threshold_are_said_but_not_stale() -> None:
 
 
 def test_the_threshold_excuses_no_other_reason() -> None:
-    reasons = [MISSING, DiskImageDeprecated(DISK, "")]
+    reasons: list[Reason] = [MISSING, DiskImageDeprecated(DISK, "")]
     assert verdict(pool(), reasons, HALF, Policy(min_coverage=0.1)).state is State.STALE
 
 
