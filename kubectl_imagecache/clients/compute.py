@@ -36,6 +36,7 @@ _STATES = {
     "PENDING": DiskState.PENDING,
     "FAILED": DiskState.FAILED,
     "DELETING": DiskState.DELETED,
+    "MISSING": DiskState.MISSING,  # only bundles write it
 }
 
 
