@@ -26,6 +26,11 @@ class VirtualClock:
         """The virtual present, UTC."""
         return self._now
 
+    @property
+    def speed(self) -> float:
+        """Virtual seconds that pass in one real second; 0 if time moves by `advance` alone."""
+        return self._speed
+
     def call_later(self, seconds: float, action: Callable[[], None]) -> None:
         """Run ACTION once SECONDS (virtual) have passed."""
         heapq.heappush(self._due, (self._now + timedelta(seconds=seconds), next(self._order), action))

@@ -1,0 +1,7 @@
+"""The sandbox's Google cloud: GKE and Compute, spoken to by gcloud and Google's clients alike."""
+
+from kubectl_imagecache.sandbox.cloud.cloud import Cloud
+from kubectl_imagecache.sandbox.cloud.machines import BootHook, Machine
+from kubectl_imagecache.sandbox.cloud.state import NodeSink, Timing
+
+__all__ = ["BootHook", "Cloud", "Machine", "NodeSink", "Timing"]
