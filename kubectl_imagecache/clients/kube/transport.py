@@ -131,10 +131,11 @@ class Transport:
                 redirect=False,
                 enforce_content_length=True,
             )
-        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
-            raise Unavailable(f"the Kubernetes API at {self.address} is too slow: {_short(error)}", _SLOW) from error
+        # NewConnectionError (refused, no such host) is a ConnectTimeoutError to urllib3, so it comes first.
         except (exceptions.SSLError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
             raise self._unreachable(error) from error
+        except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
+            raise Unavailable(f"the Kubernetes API at {self.address} is too slow: {_short(error)}", _SLOW) from error
         except exceptions.DecodeError as error:
             raise BadAnswer(f"{self.address} sent a body that can't be decompressed") from error
         except exceptions.HTTPError as error:
