@@ -4,7 +4,9 @@ import base64
 import json
 import zlib
 from dataclasses import replace
+from importlib.resources import files
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +161,9 @@ def test_labels_fit_compute() -> None:
         "imagecache-plan": plan[:40],
     }
     assert all(len(value) <= 63 for value in found.values())
+
+
+def test_the_full_record_follows_its_schema() -> None:
+    schema = json.loads(files("kubectl_imagecache").joinpath("schemas/contents-v1.json").read_text())
+    for whole in (FIFTY, contents(cached("gcr.io/p/a:v1", size=5, layers="ab"), cached("gcr.io/p/b:v1"))):
+        jsonschema.validate(json.loads(record.to_json(whole)), schema)
