@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubectl_imagecache.core.contents import CachedImage, ImageFacts, Layer
+from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.references import ImageRef, parse
+from kubectl_imagecache.sandbox.kube.images import ImageInfo
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -93,18 +95,6 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogImage:
-    """An image for one platform, as a kubelet gets it."""
-
-    digest: str
-    """What `imageID` shows: the index digest if there is an index."""
-    layers: tuple[Layer, ...]
-    """From the base up, sizes set."""
-    names: tuple[str, ...]
-    """`repo@sha256:…` and, if asked for by tag, `repo:tag`."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Platform:
     manifest: str
     facts: ImageFacts
@@ -154,18 +144,21 @@ class Catalog:
         repository.tags[spec.tag] = digest
         return digest
 
-    def resolve(self, ref: str, arch: str) -> CatalogImage | None:
-        """What a node of architecture ARCH gets for REF; None if there is no such image or no such platform.
+    def resolve(self, ref: str, arch: str) -> ImageInfo | None:
+        """What a node of architecture ARCH gets for REF; None if there is no such image or platform, or REF is none.
 
         An image without an index is handed out whatever the architecture, as registries and containerd do.
         """
-        parsed = parse(ref)
+        try:
+            parsed = parse(ref)
+        except BadUsage:
+            return None
         found = self._find(parsed, arch)
         if found is None:
             return None
         digest, platform = found
         names = (f"{parsed.name}@{digest}",) + ((f"{parsed.name}:{parsed.tag}",) if parsed.tag else ())
-        return CatalogImage(digest, platform.facts.layers, names)
+        return ImageInfo(digest, platform.facts.layers, names)
 
     def facts(self, ref: str, arch: str) -> ImageFacts:
         """Digests and layers of REF for ARCH; raise KeyError if it isn't here."""

@@ -42,6 +42,9 @@ class Response:
     """Sent chunk by chunk outside the world's lock, until it ends or the client leaves."""
 
 
+CONTROL_PREFIX = "/_sandbox/"
+"""Paths that steer the sandbox itself: no fault strikes them, and the request log leaves them out."""
+
 Handler = Callable[[Request], Response]
 ErrorMaker = Callable[[Fault], Response]
 """How a service words an ordered status: Kubernetes' Status, Google's error object, a registry's errors list."""
@@ -128,9 +131,10 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 self.rfile.read(length) if length else b"",
                 self.headers.get("Host", ""),
             )
+            control = request.path.startswith(CONTROL_PREFIX)
             with world.lock:
                 world.clock.catch_up()
-                fault = world.faults.strike(name, request.method, self.path)
+                fault = None if control else world.faults.strike(name, request.method, self.path)
                 if fault is None or fault.applied or fault.kind in ("slow", "truncate"):
                     response = handle(request)
                     if request.method != "GET":
@@ -138,7 +142,8 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 if fault is not None and fault.kind == "status":
                     response = error(fault)
                 reset = fault is not None and fault.kind == "reset"
-                world.calls.append(Call(name, request.method, self.path, 0 if reset else response.status))
+                if not control:
+                    world.calls.append(Call(name, request.method, self.path, 0 if reset else response.status))
             if fault is not None and fault.kind == "slow":
                 time.sleep(fault.seconds)
             if reset:

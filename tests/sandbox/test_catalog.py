@@ -102,6 +102,7 @@ def test_a_node_gets_no_image_that_lacks_its_platform_but_any_plain_manifest() -
     assert catalog.resolve(f"{WEB.name}:1", "riscv64") is None
     assert catalog.resolve("example.com/nothing:1", "amd64") is None
     assert catalog.resolve(f"{WEB.name}:2", "amd64") is None
+    assert catalog.resolve("Not A Reference", "amd64") is None
     resolved = catalog.resolve("example.com/plain:1", "arm64")
     assert resolved is not None
     assert resolved.digest == plain
