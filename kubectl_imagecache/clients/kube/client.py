@@ -63,17 +63,16 @@ class Kube:
         clock = clock or SystemClock()
         files = find_files(options, env, home or Path.home())
         if not files and env.get(_SERVICE_HOST):
-            login = log_in_from_pod(clock, env, pod_folder)
-            return cls(
-                "", login.configuration.host, _pod_namespace(pod_folder), _transport(login, {}, options, clock, chance)
-            )
+            login = log_in_from_pod(env, pod_folder)
+            transport = _transport(login, {}, options, clock, chance)
+            return cls("", login.server, _pod_namespace(pod_folder), transport)
         if not files and not options.server:
             raise NotFound(
                 "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists",
                 "gcloud container clusters get-credentials CLUSTER --location LOCATION, or --kubeconfig FILE",
             )
         choice = choose(merge(files), options)
-        login = log_in(choice, clock)
+        login = log_in(choice, clock, env)
         transport = _transport(login, choice.user, options, clock, chance)
         return cls(choice.context, transport.server, choice.namespace, transport)
 
@@ -207,20 +206,10 @@ def _gap(what: str, error: UserError) -> Gap:
 def _transport(
     login: Login, user: Mapping[str, Any], options: KubeOptions, clock: Clock, chance: Callable[[], float]
 ) -> Transport:
-    import urllib3
-    from kubernetes.client.rest import RESTClientObject
-
-    configuration = login.configuration
-    if not configuration.verify_ssl:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # The kubeconfig asks for it.
-    try:
-        pool = RESTClientObject(configuration).pool_manager
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't use the certificates of context {options.context or 'current'!r}: {error}") from error
     return Transport(
-        server=configuration.host.rstrip("/"),
-        pool=pool,
-        credentials=login,
+        server=login.server,
+        pool=login.pool,
+        credentials=login.credentials,
         clock=clock,
         random=chance,
         timeout_s=options.request_timeout_s,
