@@ -102,7 +102,7 @@ def _why(status: PoolStatus, name: Namer) -> Cell:
         unused = sum(isinstance(reason, Unused) for reason in status.verdict.reasons)
         text = f"{unused} cached but unused" if unused else "-"
         return Cell(text, text)
-    more = f", +{len(main) - 1} more" if len(main) > 1 else ""
+    more = f" +{len(main) - 1} more" if len(main) > 1 else ""
     short = words(main[0], name).short
     return Cell(short, short + more, tail=more)
 
