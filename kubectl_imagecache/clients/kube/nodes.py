@@ -86,7 +86,7 @@ class NodeFold:
         """What NAME's size is filed under: its digest, or the normalised reference; empty for neither."""
         ref = None if "<none>" in name else self.images.ref(name)  # Docker's placeholder for a missing tag.
         key = (ref.digest or str(ref)) if ref is not None else ""
-        if len(name) <= 1024:
+        if len(name) <= 1024 and len(self.keys) < 200_000:  # Bounded, whatever a hostile node says.
             self.keys[name] = key
         return key
 
