@@ -61,7 +61,10 @@ def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefi
 
     Raise ApiError 404 or 400 for a secondary disk image that is missing or not READY.
     """
+    taken = state.members.get(group["baseInstanceName"], {})
     name = f"{group['baseInstanceName']}-{state.suffix(4)}"
+    while name in taken:
+        name = f"{group['baseInstanceName']}-{state.suffix(4)}"
     try:
         path = _instance(state, cluster, pool, group, name)
     except ApiError as error:
