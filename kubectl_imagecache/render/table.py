@@ -35,8 +35,8 @@ class Cell:
 
 
 def cell(text: str, style: str = "") -> Cell:
-    """A cell of outside TEXT, made neutral."""
-    return Cell(neutral(text), text, style)
+    """A cell of outside TEXT, made neutral; `-` for people where it is empty."""
+    return Cell(neutral(text) or "-", text, style)
 
 
 def number(value: int) -> Cell:

@@ -42,7 +42,7 @@ def test_first_columns_shrink_then_they_go() -> None:
         "NAME         COUNT  MORE            WHY",
         "a-pool-of-…      7  something more  a reason in m…",
     ]
-    assert show(30) == ["NAME     COUNT  WHY", "a-pool…      7  a reason in…"]
+    assert show(30) == ["NAME       COUNT  WHY", "a-pool-o…      7  a reason in…"]
 
 
 def test_no_headers_leaves_only_rows() -> None:
