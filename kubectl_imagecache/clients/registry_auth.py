@@ -119,7 +119,7 @@ class RegistryAuth:
         login = self._login(place)
         if login is not None and login.registry_token:
             return _Header(f"Bearer {_checked(login.registry_token, place)}", None)
-        if login is not None and not _may_see(login, place, realm):
+        if login is not None and not may_see(login, place, realm):
             login = None
         # Our own scope, never the registry's: no more than pulling this one repository.
         query = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
@@ -193,7 +193,7 @@ def _checked(token: object, place: Place) -> str:
     return token
 
 
-def _may_see(login: Login, place: Place, realm: str) -> bool:
+def may_see(login: Login, place: Place, realm: str) -> bool:
     """Whether the token server REALM may see LOGIN: what is Google's goes to Google's hosts (and this machine) only."""
     if login.user != "oauth2accesstoken" and not GOOGLE_HOST.fullmatch(place.host):
         return True
