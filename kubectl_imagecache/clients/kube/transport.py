@@ -113,10 +113,10 @@ class Transport:
 
     def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
         """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
-        import urllib3
         from urllib3 import exceptions
+        from urllib3._collections import HTTPHeaderDict  # Public only since urllib3 2.
 
-        headers: Any = urllib3.HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
+        headers: Any = HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
         for name, value in (*self._authenticate().items(), *self.impersonate):
             headers.add(name, value)
         if not _is_local(self.server):

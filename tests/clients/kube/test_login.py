@@ -50,6 +50,13 @@ print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": 
 """
 
 
+TELLING = f"""
+told = dict(arguments=sys.argv[1:], mine=os.environ["MINE"], info=json.loads(os.environ["KUBERNETES_EXEC_INFO"]))
+pathlib.Path(sys.argv[0]).with_name("told").write_text(json.dumps(told))
+{giving(token="t")}
+"""
+
+
 def authorizations(requests: list[Any]) -> set[str | None]:
     return {request.headers.get("authorization") for request in requests}
 
@@ -122,6 +129,31 @@ def test_a_failing_plugin_is_named_with_its_last_words(tmp_path: Path) -> None:
         connect(kubeconfig(tmp_path, "http://127.0.0.1:9", user))
     assert raised.value.message == "exec plugin gke-gcloud-auth-plugin failed: Reauthentication needed"
     assert raised.value.hint == "gcloud auth login, then try: kubectl get nodes"
+
+
+def test_a_plugin_is_told_about_the_cluster_and_its_own_environment(tmp_path: Path, certificates: Certificates) -> None:
+    user = plugin(tmp_path, TELLING)
+    user["exec"] |= {"provideClusterInfo": True, "args": ["get", "x"], "env": [{"name": "MINE", "value": "yes"}]}
+    ca = certificates.file("ca.crt")
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
+    cluster = {"certificate-authority": ca, "extensions": [extension]}
+    connect(kubeconfig(tmp_path, "https://127.0.0.1:9", user, cluster))
+    assert json.loads((tmp_path / "told").read_text()) == {
+        "arguments": ["get", "x"],
+        "mine": "yes",
+        "info": {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "kind": "ExecCredential",
+            "spec": {
+                "interactive": False,
+                "cluster": {
+                    "server": "https://127.0.0.1:9",
+                    "certificate-authority-data": encoded(ca),
+                    "config": {"audience": "a"},
+                },
+            },
+        },
+    }
 
 
 def test_a_missing_gke_plugin_says_what_to_install(tmp_path: Path) -> None:
@@ -383,9 +415,10 @@ def test_an_incomplete_service_account_is_told(tmp_path: Path) -> None:
         Kube.connect(KubeOptions(), env=env, home=tmp_path, pod_folder=tmp_path)
 
 
-def test_the_kubernetes_package_is_not_loaded_for_plain_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_plugin", [False, True])
+def test_the_kubernetes_package_is_not_loaded_for_tokens(tmp_path: Path, by_plugin: bool) -> None:
     with api([], []) as (served, url):
-        path = kubeconfig(tmp_path, url, {"token": "t"})
+        path = kubeconfig(tmp_path, url, plugin(tmp_path, giving(token="t")) if by_plugin else {"token": "t"})
         code = (
             "import sys\n"
             "from kubectl_imagecache.clients.kube import KubeOptions, Scope\n"
