@@ -88,6 +88,9 @@ def _call(state: State, routes: Routes, request: Request, prefix: str, denied: D
     route, params = routes.find(request.method, path)
     if route.permission in state.denied:
         raise ApiError(403, denied(route.permission, path))
+    repeated = state.requests.get(request.query.get("requestId", ""))
+    if repeated is not None:
+        return repeated
     return route.handler(state, Call(params, request.query, _body(request), path))
 
 
