@@ -33,7 +33,7 @@ class Objects:
         namespace = obj.get("metadata", {}).get("namespace", "")
         if kind.namespaced and self.store.get(NAMESPACE, "", namespace) is None:
             raise not_found(NAMESPACE, namespace)
-        obj = defaults.prepare(kind, {**obj, "kind": kind.kind}, self.store)
+        obj = defaults.prepare(kind, {**obj, "apiVersion": kind.api_version, "kind": kind.kind}, self.store)
         name = obj["metadata"]["name"]
         if self.store.get(kind, namespace, name) is not None:
             raise already_exists(kind, name)
@@ -308,7 +308,8 @@ def _check_pod_update(before: Obj, new: Obj) -> None:
         message = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
             "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
-            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it "
+            "was previously negative)"
         )
         raise invalid(POD, before["metadata"]["name"], "spec", message, "FieldValueForbidden")
 
