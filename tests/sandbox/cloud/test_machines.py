@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kubectl_imagecache.sandbox.cloud import Machine
@@ -9,7 +11,7 @@ INSTANCES = f"zones/{ZONE}/instances"
 GUEST = {"metadata": {"items": [{"key": "enable-guest-attributes", "value": "TRUE"}, {"key": "plan", "value": "p1"}]}}
 
 
-def boot(sandbox: CloudSandbox, **fields: object) -> Machine:
+def boot(sandbox: CloudSandbox, **fields: Any) -> Machine:
     """A running builder and the handle that its hook was given."""
     seen: list[Machine] = []
     sandbox.cloud.on_boot(seen.append)

@@ -6,7 +6,7 @@ import pytest
 
 from kubectl_imagecache.sandbox.cloud.catalogue import MachineType, machine_type
 from kubectl_imagecache.sandbox.cloud.enums import named
-from kubectl_imagecache.sandbox.cloud.nodes import Placement, node
+from kubectl_imagecache.sandbox.cloud.nodes import RESTRICTED, Placement, node
 from tests.sandbox.cloud.factories import CloudSandbox, pool
 
 PLACEMENT = Placement(
@@ -24,7 +24,7 @@ def test_node_reads_as_gkes_do() -> None:
 
     labels = found["metadata"]["labels"]
     assert {key: labels[key] for key in labels if "gke" in key or key in ("team", "kubernetes.io/hostname")} == {
-        "cloud.google.com.node-restriction.kubernetes.io/gke-secondary-boot-disk-cache-1": "CONTAINER_IMAGE_CACHE.sandbox-project",
+        f"{RESTRICTED}/gke-secondary-boot-disk-cache-1": "CONTAINER_IMAGE_CACHE.sandbox-project",
         "cloud.google.com/gke-boot-disk": "pd-balanced",
         "cloud.google.com/gke-container-runtime": "containerd",
         "cloud.google.com/gke-cpu-scaling-level": "4",
@@ -85,15 +85,11 @@ def test_machine_types_have_their_size(name: str, expected: tuple[int, int, str]
 
 
 def test_enum_numbers_become_names_and_other_numbers_stay() -> None:
-    sent = {
-        "initialNodeCount": 1,
-        "config": {"secondaryBootDisks": [{"mode": 1}], "taints": [{"effect": 3}], "spot": True},
-    }
+    def config(mode: object, effect: object) -> dict[str, Any]:
+        return {"secondaryBootDisks": [{"mode": mode}], "taints": [{"effect": effect}], "spot": True}
 
-    assert named(sent) == {
-        "initialNodeCount": 1,
-        "config": {"secondaryBootDisks": [{"mode": "CONTAINER_IMAGE_CACHE"}], "taints": [{"effect": "NO_EXECUTE"}], "spot": True},
-    }  # fmt: skip
+    sent = {"initialNodeCount": 1, "config": config(1, 3)}
+    assert named(sent) == {"initialNodeCount": 1, "config": config("CONTAINER_IMAGE_CACHE", "NO_EXECUTE")}
 
 
 def test_same_calls_make_the_same_names(sandbox: CloudSandbox) -> None:

@@ -8,6 +8,8 @@ from kubectl_imagecache.sandbox.cloud.nodes import PLAIN, RESTRICTED
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
 from tests.sandbox.cloud.factories import CACHE_IMAGE, LAYERS, PROJECT, ZONE, CloudSandbox, pool
 
+REGIONAL = "locations/us-central1/clusters"
+ZONAL = f"zones/{ZONE}/clusters"
 POOLS = "locations/us-central1/clusters/demo/nodePools"
 
 
@@ -88,8 +90,8 @@ def test_second_operation_is_refused_while_one_is_under_way(sandbox: CloudSandbo
     [
         ("GET", f"{POOLS}/nope", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{POOLS}/nope")),
         ("DELETE", f"{POOLS}/nope", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{POOLS}/nope")),
-        ("GET", "locations/us-central1/clusters/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/locations/us-central1/clusters/x")),
-        ("GET", "zones/us-central1-a/clusters/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/zones/us-central1-a/clusters/x")),
+        ("GET", f"{REGIONAL}/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{REGIONAL}/x")),
+        ("GET", f"{ZONAL}/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{ZONAL}/x")),
         ("POST", POOLS, {"nodePool": pool("kept")}, (409, "ALREADY_EXISTS", f"projects/{PROJECT}/{POOLS}/kept")),
         ("POST", POOLS, {"nodePool": pool("Bad")}, (400, "INVALID_ARGUMENT", "Bad")),
         ("POST", POOLS, {"nodePool": pool("n" * 41)}, (400, "INVALID_ARGUMENT", "n" * 41)),

@@ -5,6 +5,7 @@ import pytest
 from kubectl_imagecache.sandbox.http import Request, Response
 from tests.sandbox.cloud.strict import judge
 
+OTHER_CODE = b'{"error": {"code": 403, "message": "m", "status": "S"}}'
 IMAGES = "/compute/v1/projects/p/global/images"
 
 
@@ -21,9 +22,9 @@ def exchange(service: str, method: str, path: str, body: bytes, answer: bytes, s
         ("compute", "POST", IMAGES, b'{"source_disc": "d"}', b'{"kind": "compute#operation"}', 200),
         ("gke", "GET", "/v1/projects/p/locations/l/clusters/c/nodePools/n", b"", b'{"status": "RUNING"}', 200),
         ("gke", "GET", "/v1/projects/p/locations/l/unheard", b"", b'{"a": 1}', 200),
-        ("gke", "GET", "/v1/projects/p/locations/l/clusters", b"", b'{"error": {"code": 403, "message": "m", "status": "S"}}', 404),
+        ("gke", "GET", "/v1/projects/p/locations/l/clusters", b"", OTHER_CODE, 404),
     ],
-)  # fmt: skip
+)
 def test_judge_finds_what_googles_messages_refuse(
     service: str, method: str, path: str, body: bytes, answer: bytes, status: int
 ) -> None:
