@@ -133,6 +133,13 @@ def test_forbidden_pods_leave_the_nodes(tmp_path: Path) -> None:
         )
 
 
+def test_half_a_list_of_pods_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    with api(ROUND, NODES_OF_ROUND) as (served, url):
+        served.fail(Fault(status=403, path=f"{PODS}.*continue=", times=-1))
+        view = connect(kubeconfig(tmp_path, url)).view(SLIM)
+        assert (view.demands, len(view.nodes), [gap.what for gap in view.gaps]) == ({}, 7, ["pods"])
+
+
 def test_forbidden_nodes_and_pods_are_an_error(tmp_path: Path) -> None:
     with api([], []) as (served, url):
         served.fail(forbidden("/"))
