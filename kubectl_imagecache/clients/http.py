@@ -115,7 +115,12 @@ class Http:
         host = host_of(url)
         deadline = self._pace.monotonic() + self._limits.read_s
         timeout = urllib3.Timeout(connect=self._limits.connect_s, read=self._limits.read_s)
-        options: dict[str, Any] = {"retries": False, "preload_content": False, "timeout": timeout}
+        options: dict[str, Any] = {
+            "retries": False,
+            "preload_content": False,
+            "timeout": timeout,
+            "enforce_content_length": True,
+        }
         try:
             response = self._pool(url).urlopen(method, url, body=body, headers=headers, redirect=False, **options)
             try:
@@ -229,7 +234,7 @@ def _trouble(error: Exception) -> str:
         return "can't be reached through the proxy"
     if isinstance(error, errors.SSLError):
         return "can't be trusted: its certificate does not verify"
-    if isinstance(error, errors.NameResolutionError):
+    if isinstance(error, getattr(errors, "NameResolutionError", ())):  # urllib3 1.26 has none
         return "has no address"
     if isinstance(error, errors.NewConnectionError):
         return "refuses connections" if "refused" in str(error) else "can't be reached"
