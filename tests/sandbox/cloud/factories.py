@@ -39,7 +39,7 @@ class RecordingNodes:
         self.caches[node["metadata"]["name"]] = cache
 
     def remove_node(self, name: str) -> None:
-        del self.nodes[name]
+        assert self.nodes.pop(name)
         self.gone.append(name)
 
 

@@ -248,3 +248,45 @@ def test_cluster_is_made_with_a_pool_and_deleted_with_it(sandbox: CloudSandbox) 
     sandbox.advance(600)
     assert sandbox.gke("GET", "locations/us-central1-b/clusters/new")[0] == 404
     assert sandbox.nodes.nodes == {}
+
+
+def test_node_whose_instance_is_deleted_is_replaced(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool(nodes=2))
+    first, second = sandbox.nodes.nodes
+
+    sandbox.finish(sandbox.compute("DELETE", f"zones/{ZONE}/instances/{first}"))
+    left = list(sandbox.nodes.nodes)
+    sandbox.advance(60)
+
+    assert left == [second]
+    assert (len(sandbox.nodes.nodes), sandbox.nodes.gone) == (2, [first])
+
+
+def test_replacement_fails_when_the_disk_image_is_gone(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool())
+    sandbox.cloud.remove_image("cache-1")
+
+    (name,) = sandbox.nodes.nodes
+    sandbox.finish(sandbox.compute("DELETE", f"zones/{ZONE}/instances/{name}"))
+    sandbox.advance(60)
+
+    assert (state(sandbox), sandbox.nodes.nodes) == ("RUNNING_WITH_ERROR", {})
+
+
+def test_pool_read_from_gke_can_be_sent_back_as_another(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool() | {"status": "ERROR", "statusMessage": "It broke."})
+    read = sandbox.gke("GET", f"{POOLS}/web")[1]
+
+    create(sandbox, read | {"name": "next"})
+    sandbox.advance(90)
+
+    made = sandbox.gke("GET", f"{POOLS}/next")[1]
+    assert (read["status"], made["status"], "statusMessage" in made) == ("ERROR", "RUNNING", False)
+    assert made["config"] == read["config"]
+
+
+def test_cluster_with_a_bad_pool_is_not_begun(sandbox: CloudSandbox) -> None:
+    wanted = {"name": "new", "nodePools": [pool("Bad")]}
+
+    assert sandbox.gke("POST", "locations/us-central1-b/clusters", {"cluster": wanted})[0] == 400
+    assert sandbox.gke("GET", "locations/us-central1-b/clusters/new")[0] == 404
