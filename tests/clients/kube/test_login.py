@@ -244,6 +244,24 @@ def test_the_first_of_several_files_wins_as_in_kubectl(tmp_path: Path) -> None:
     assert Kube.connect(KubeOptions(), env={"KUBECONFIG": paths}, home=tmp_path).server == "http://127.0.0.1:2"
 
 
+@pytest.mark.parametrize(
+    "server", ["ftp://x", "http://127.0.0.1:99999", "http://exa mple", "https://", "https://[::1", ""]
+)
+def test_an_impossible_address_is_refused_before_anything_is_sent(tmp_path: Path, server: str) -> None:
+    with pytest.raises(UserError, match=r"API server.* cluster 'c1' of context 'shop'"):
+        connect(kubeconfig(tmp_path, server))
+
+
+def test_an_address_without_a_scheme_is_what_kubectl_takes_it_for(tmp_path: Path) -> None:
+    assert connect(kubeconfig(tmp_path, "127.0.0.1:9")).server == "http://127.0.0.1:9"
+
+
+def test_a_server_without_tls_is_told(tmp_path: Path) -> None:
+    with api([], []) as (_, url), pytest.raises(Unavailable) as raised:
+        connect(kubeconfig(tmp_path, url.replace("http:", "https:"))).view(SLIM)
+    assert raised.value.hint == "the server does not speak TLS there: should its address begin with http: instead?"
+
+
 def test_flags_win_over_the_kubeconfig(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, "http://127.0.0.1:1")
     whole = json.loads(path.read_text())
