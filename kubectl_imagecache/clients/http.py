@@ -91,13 +91,17 @@ class Http:
         *,
         max_bytes: int = 0,
         follow: bool = False,
+        passing: Callable[[Answer], bool] = lambda answer: False,
     ) -> Answer:
-        """Send a request; only GET and HEAD are repeated. See `get` for the rest."""
+        """Send a request; only GET and HEAD are repeated, PASSING tells further answers that may not come again.
+
+        See `get` for the rest.
+        """
         policy = self._policy if method in REPEATABLE else ONCE
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url
-            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes), policy, self._pace)  # noqa: B023
+            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
@@ -108,7 +112,15 @@ class Http:
             sent = _headers_for(target, url, sent)
         raise BadAnswer(f"{host_of(url)} redirects in circles")
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int) -> Answer:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        max_bytes: int,
+        passing: Callable[[Answer], bool],
+    ) -> Answer:
         import urllib3
         from urllib3.exceptions import HTTPError, SSLError
 
@@ -134,12 +146,12 @@ class Http:
         except (HTTPError, OSError) as error:
             raise TryAgain(Unavailable(f"{host} {_trouble(error)}", _hint(error))) from error
         lower = {name.lower(): value for name, value in response.headers.items()}
-        if response.status in RETRIED_STATUSES:
-            failed = Unavailable(
-                f"{host} answers {response.status} {response.reason or ''}".rstrip(), "try again later"
-            )
+        answer = Answer(response.status, lower, content, host)
+        if response.status in RETRIED_STATUSES or passing(answer):
+            said = f"{response.status} {response.reason or ''}".rstrip()
+            failed = Unavailable(f"{host} answers {said}", "try again later")
             raise TryAgain(failed, retry_after(lower.get("retry-after")))
-        return Answer(response.status, lower, content, host)
+        return answer
 
     def _read(self, response: urllib3.BaseHTTPResponse, host: str, deadline: float, max_bytes: int) -> bytes:
         # read1 returns what has arrived, so that a server that drips bytes can't stretch one read for ever.
