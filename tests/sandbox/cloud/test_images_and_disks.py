@@ -160,6 +160,14 @@ def test_image_not_ready_makes_no_disk(sandbox: CloudSandbox) -> None:
     assert (status, answer["error"]["errors"][0]["reason"]) == (400, "resourceNotReady")
 
 
+def test_obsolete_image_makes_no_disk(sandbox: CloudSandbox) -> None:
+    sandbox.finish(sandbox.compute("POST", "global/images/cache-1/deprecate", {"state": "OBSOLETE"}))
+
+    status, answer = sandbox.compute("POST", DISKS, {"name": "d", "sourceImage": CACHE_IMAGE})
+
+    assert (status, "obsolete" in answer["error"]["message"]) == (400, True)
+
+
 def test_lists_are_filtered_ordered_and_paged(sandbox: CloudSandbox) -> None:
     for number in range(2, 6):
         sandbox.advance(60)

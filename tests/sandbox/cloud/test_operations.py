@@ -107,3 +107,17 @@ def test_denied_permission_is_refused_before_existence_is_told(sandbox: CloudSan
     )
     sandbox.cloud.allow("compute.images.get")
     assert sandbox.compute("GET", "global/images/cache-1")[0] == 200
+
+
+def test_body_that_is_no_json_object_is_refused(sandbox: CloudSandbox) -> None:
+    status, answer = sandbox.compute("POST", DISKS, ["d"])
+
+    assert (status, answer["error"]["message"]) == (400, "Invalid JSON payload received. Unexpected token.")
+
+
+def test_mistake_of_a_boot_hook_is_told(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.on_boot(lambda machine: machine.write_disk("nope", ()))
+
+    answer = sandbox.finish(sandbox.compute("POST", f"zones/{ZONE}/instances", vm()))
+
+    assert answer["error"]["message"] == "Internal error encountered: KeyError('nope')"
