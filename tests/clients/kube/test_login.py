@@ -5,16 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-import ssl
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +16,7 @@ import pytest
 
 from kubectl_imagecache.clients.kube import Kube, KubeOptions, Scope
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unauthenticated, Unavailable, UserError
-from tests.clients.kube.factories import listing
+from tests.clients.kube.secure import Certificates, encoded, secure_api
 from tests.clients.kube.server import NODES, Waits, api, connect, kubeconfig
 
 SLIM = Scope(events=False)
@@ -274,81 +268,6 @@ def test_flags_win_over_the_kubeconfig(tmp_path: Path) -> None:
         assert authorizations(served.requests) == {"Bearer yours"}
     with pytest.raises(NotFound, match="no user 'yuo'"):
         connect(path, user="yuo")
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Files of one test authority, a server and a client, made by openssl."""
-
-    folder: Path
-
-    def file(self, name: str) -> str:
-        return str(self.folder / name)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:kube.example")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
-    for name in ("server", "client"):
-        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
-        openssl(*signing, "-out", f"{name}.crt", "-days", "2", "-extfile", "san")
-    return Certificates(folder)
-
-
-@contextmanager
-def secure_api(certificates: Certificates, wants_client: bool = False) -> Iterator[tuple[list[tuple[str, str]], str]]:
-    """An HTTPS server with empty lists; who asked (certificate's common name, authorization), and its URL."""
-    seen: list[tuple[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            peer: Any = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
-            subject = peer["subject"][0][0][1] if peer else ""
-            seen.append((subject, self.headers.get("Authorization", "")))
-            body = listing()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.file("server.crt"), certificates.file("server.key"))
-    if wants_client:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(certificates.file("ca.crt"))
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield seen, f"https://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def encoded(path: str) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode()
 
 
 def test_the_servers_certificate_is_checked_by_the_given_authority(tmp_path: Path, certificates: Certificates) -> None:
