@@ -79,7 +79,7 @@ class Objects:
         if kind.kind == "Event":
             defaults.to_core_event(new)
         defaults.validate(kind, new)
-        if dry_run:
+        if dry_run or new == before:
             return new
         if "deletionTimestamp" in metadata and not metadata.get("finalizers") and kind not in (POD, NAMESPACE):
             self.remove(kind, old.namespace, old.name)
@@ -146,10 +146,11 @@ class Objects:
         involved |= {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in metadata}
         if "fieldPath" in about:
             involved["fieldPath"] = about["fieldPath"]
-        self.create(
+        # Put straight into the store: there is nothing to default or to refuse, and there are many of them.
+        self.store.put(
             EVENT,
             {
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "uid": self.store.uid(), "creationTimestamp": now},
                 "involvedObject": involved,
                 "reason": reason,
                 "message": message,
@@ -236,7 +237,7 @@ class Objects:
         for table, (namespace, name) in self.store.owned(uid):
             kind = self.kinds.named(table)
             entry = self.store.get(kind, namespace, name)
-            # An object with a second owner stays as long as that one lives; here every owner is a controller.
+            # A second owner that still lives would keep it in a real cluster; nothing here has two.
             if entry is not None and not entry.pod.terminating:
                 self.delete(kind, entry)
 
