@@ -32,13 +32,14 @@ def selection(kind: Kind, namespace: str, query: Mapping[str, str], name: str = 
     fields = parse_fields(query.get("fieldSelector", ""), kind.kind)
     if name:
         fields.append(("metadata.name", True, name))
-    quick = [test for test in fields if test[0] in _QUICK]
-    slow = [test for test in fields if test[0] not in _QUICK]
+    known = _QUICK if kind.table == "pods" else _QUICK_ALL
+    quick = [test for test in fields if test[0] in known]
+    slow = [test for test in fields if test[0] not in known]
 
     def wanted(entry: Entry) -> bool:
         if namespace and entry.namespace != namespace:
             return False
-        if not all((_QUICK[path](entry) == value) is equal for path, equal, value in quick):
+        if not all((known[path](entry) == value) is equal for path, equal, value in quick):
             return False
         if not all(test(entry.labels) for test in labels):
             return False
@@ -47,10 +48,15 @@ def selection(kind: Kind, namespace: str, query: Mapping[str, str], name: str = 
     return wanted
 
 
-_QUICK: Mapping[str, Callable[[Entry], str]] = {
+# What an entry tells without being parsed.
+_QUICK_ALL: Mapping[str, Callable[[Entry], str]] = {
     "metadata.name": lambda e: e.name,
     "metadata.namespace": lambda e: e.namespace,
+}
+_QUICK: Mapping[str, Callable[[Entry], str]] = {
+    **_QUICK_ALL,
     "spec.nodeName": lambda e: e.pod.node,
+    "status.phase": lambda e: e.pod.phase,
 }
 
 
