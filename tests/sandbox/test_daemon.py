@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -128,6 +129,20 @@ def test_env_names_every_variable_that_unset_takes_back(shell: Shell) -> None:
     show = subprocess.run(["sh", "-c", exports + "env"], env=shell.env, capture_output=True, text=True, check=True)
     seen = dict(line.split("=", 1) for line in show.stdout.splitlines())
     assert {name: seen[name] for name in exported} == exported
+
+
+def test_unset_gives_the_users_own_values_back_even_after_entering_twice(shell: Shell) -> None:
+    shell.sandbox("start", "empty")
+    shell.env |= {"KUBECONFIG": "/home/me/my config", "DOCKER_CONFIG": "/home/me/docker"}
+    print_env = f"{shlex.quote(sys.executable)} -c {shlex.quote(PROGRAM)} sandbox env"
+    enter, leave = f'eval "$({print_env})"', f'eval "$({print_env} --unset)"'
+    script = "\n".join((enter, enter, "kubectl config current-context", leave, "env"))
+    done = subprocess.run(["sh", "-c", script], env=shell.env, capture_output=True, text=True, check=True)
+    context, *lines = done.stdout.splitlines()
+    assert context == "gke_sandbox-project_europe-west4_empty"
+    after = dict(line.split("=", 1) for line in lines)
+    touched = {name: value for name, value in after.items() if name in VARIABLES or "IMAGECACHE" in name}
+    assert touched == {"KUBECONFIG": "/home/me/my config", "DOCKER_CONFIG": "/home/me/docker"}
 
 
 def test_time_runs_with_the_real_clock_unless_told_otherwise(shell: Shell) -> None:
