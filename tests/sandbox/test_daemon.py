@@ -96,6 +96,38 @@ def test_second_start_says_that_one_is_running_and_leaves_it_alone(shell: Shell)
     assert shell.pid() == pid
 
 
+def test_of_two_starts_at_once_one_wins(shell: Shell) -> None:
+    command = [sys.executable, "-c", PROGRAM, "sandbox", "start", "empty"]
+    both = [
+        subprocess.Popen(command, env=shell.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert [err.startswith("error: a sandbox is running already") for out, err in said if not out] == [True]
+    assert shell.sandbox("env").returncode == 0
+
+
+def test_sandbox_that_is_asked_to_end_by_a_signal_cleans_up(shell: Shell) -> None:
+    shell.sandbox("start", "empty")
+    pid = shell.pid()
+    os.kill(pid, signal.SIGTERM)
+    _wait_for_the_end_of(pid)
+    assert shell.left() == set()
+    assert shell.sandbox("env").stderr.startswith("error: no sandbox is running\n")
+
+
+def test_sandbox_that_cannot_come_up_says_why_and_leaves_nothing(shell: Shell) -> None:
+    shell.state.mkdir(mode=0o700)
+    (shell.state / "sandbox").write_text("in the way")
+    started = shell.sandbox("start", "empty")
+    assert started.returncode == 1
+    assert started.stderr.startswith("error: the sandbox did not come up: ")
+    assert f"hint: see {shell.state / 'sandbox.log'}" in started.stderr
+    assert "FileExistsError" in (shell.state / "sandbox.log").read_text()
+    assert shell.sandbox("env").returncode == 1
+
+
 def test_killed_sandbox_is_told_of_and_swept_away(shell: Shell) -> None:
     shell.sandbox("start", "empty")
     pid = shell.pid()
