@@ -76,6 +76,8 @@ def leaves(kind: Kind, obj: Obj) -> Iterator[tuple[Path, Any]]:
             continue
         if key == "metadata":
             value = {name: item for name, item in value.items() if name not in _SERVER_FIELDS}
+            if not value:
+                continue
         yield from _walk((f"f:{key}",), value, key, "", kind.custom)
 
 

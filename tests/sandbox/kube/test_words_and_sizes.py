@@ -163,7 +163,7 @@ def test_merge_patches_replace_lists_and_remove_nulls() -> None:
 
 
 def test_json_patches_do_all_six_operations() -> None:
-    operations = [
+    operations: list[dict[str, Any]] = [
         {"op": "test", "path": "/a", "value": 1},
         {"op": "add", "path": "/list/-", "value": 3},
         {"op": "replace", "path": "/a", "value": 2},
