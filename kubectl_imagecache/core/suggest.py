@@ -87,7 +87,7 @@ def _pool_advice(pool: Pool, verdict: Verdict) -> str:
                     f"make the pool again with --secondary-boot-disk=disk-image={disk_image},mode=CONTAINER_IMAGE_CACHE"
                 )
             case ImageStreamingOff():
-                return f"gcloud container node-pools update {pool.name} --cluster CLUSTER --enable-image-streaming"
+                return f"gcloud container node-pools update {pool.name} {_where(pool)} --enable-image-streaming"
             case VersionTooOld(needed=needed):
                 return f"upgrade the pool to {needed} or newer"
             case NodeImageUnsupported():
@@ -95,6 +95,14 @@ def _pool_advice(pool: Pool, verdict: Verdict) -> str:
             case _:
                 continue
     return ""
+
+
+def _where(pool: Pool) -> str:
+    """gcloud's flags for the pool's cluster."""
+    if not pool.cluster:
+        return "--cluster=CLUSTER --location=LOCATION"
+    _, project, _, location, _, cluster = pool.cluster.split("/")
+    return f"--cluster={cluster} --location={location} --project={project}"
 
 
 def _rebuild(pool: Pool, matches: Sequence[UseMatch], unused: Sequence[CachedImage], known: Known) -> Suggestion:
