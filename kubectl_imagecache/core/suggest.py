@@ -50,6 +50,8 @@ def suggest(
     if advice:
         return Suggestion((), advice)
     for reason in verdict.reasons:
+        if isinstance(reason, RecordUnreadable) and reason.newer:
+            return Suggestion((), "update this program: a newer version wrote the record")
         if isinstance(reason, NoRecord | RecordUnreadable):
             return Suggestion(("inspect", str(reason.disk_image), "--adopt"), "reads once what the disk image holds")
     stale_images = any(isinstance(r, ImageMissing | TagMoved | NewTag) for r in verdict.reasons)
