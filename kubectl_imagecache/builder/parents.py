@@ -11,9 +11,9 @@ from kubectl_imagecache.builder.inside import resolve
 
 
 def copy_up(folder: str, implied: Mapping[str, bool], below: Iterable[str]) -> None:
-    """Dress the IMPLIED directories of FOLDER like those in the layers BELOW it (folders, nearest first), as containerd.
+    """Dress the IMPLIED directories of FOLDER like those in the layers BELOW it (folders, nearest first).
 
-    A directory whose own entry came later (True) only gets extended attributes that it lacks.
+    As in containerd, one whose own entry came later (True) only gets extended attributes that it lacks.
     """
     lower = [os.fsencode(path) for path in below]
     top = os.fsencode(folder)
