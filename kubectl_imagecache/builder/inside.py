@@ -9,7 +9,7 @@ from kubectl_imagecache.builder.failures import BAD_LAYER, BuildFailed
 
 _MAX_LINKS = 255
 _MAX_PATH = 4096  # PATH_MAX: containerd can't unpack a longer one either
-_KEEP_OPEN = 64
+_KEEP_OPEN = 256
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -192,7 +192,8 @@ def _entry(header: bytes, pax: _Pax) -> Entry:
     magic = header[257:265]
     major = minor = 0
     if magic[:6] == b"ustar\0" or magic == b"ustar  \0":
-        major, minor = _number(header[329:337]), _number(header[337:345])
+        if kind in (CHAR, BLOCK_DEVICE):
+            major, minor = _number(header[329:337]), _number(header[337:345])
         prefix = _prefix(header, magic)
         if prefix:
             name = prefix + b"/" + name

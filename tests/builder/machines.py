@@ -91,6 +91,7 @@ class Containerd:
     """A containerd of our own, with the overlay snapshotter."""
 
     socket: Path
+    pid: int
 
     def ctr(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -117,8 +118,8 @@ class Containerd:
 def containerd(root: Path) -> Iterator[Containerd]:
     root.mkdir(parents=True, exist_ok=True)
     (root / "config.toml").write_text(CONTAINERD.format(root=root))
-    machine = Containerd(root / "containerd.sock")
-    with running("containerd", "--config", str(root / "config.toml"), log=root / "log"):
+    with running("containerd", "--config", str(root / "config.toml"), log=root / "log") as process:
+        machine = Containerd(root / "containerd.sock", process.pid)
         wait_for(
             lambda: subprocess.run(["ctr", "-a", str(machine.socket), "version"], capture_output=True).returncode == 0,
             root / "log",
@@ -131,6 +132,13 @@ def loop_device(file: Path, size: int) -> Iterator[str]:
     """A block device of SIZE bytes, kept in FILE."""
     with file.open("wb") as out:
         out.truncate(size)
+    with attached(file) as device:
+        yield device
+
+
+@contextmanager
+def attached(file: Path) -> Iterator[str]:
+    """The block device of FILE."""
     found = subprocess.run(["losetup", "--find", "--show", str(file)], check=True, capture_output=True, text=True)
     device = found.stdout.strip()
     try:
@@ -155,6 +163,12 @@ def wait_for(ready: object, log: Path, seconds: float = 30.0) -> None:
     while not ready():
         assert time.monotonic() < deadline, log.read_text(errors="replace")[-2000:]
         time.sleep(0.05)
+
+
+def listener(host: str) -> int:
+    """The process id that listens on HOST (address and port)."""
+    found = subprocess.run(["ss", "-Hltnp", "src", host], check=True, capture_output=True, text=True)
+    return int(found.stdout.partition("pid=")[2].partition(",")[0])
 
 
 def _answers(url: str) -> bool:
