@@ -95,9 +95,8 @@ class Untar:
         if self.unpacked.entries > self._max_entries:
             raise BuildFailed(TOO_LARGE, f"a layer has more than {self._max_entries} entries")
         if self.unpacked.size > self._max_bytes:
-            raise BuildFailed(
-                TOO_LARGE, f"a layer unpacks to more than {self._max_bytes} bytes", "give the disk more space"
-            )
+            message = f"a layer unpacks to more than {self._max_bytes} bytes"
+            raise BuildFailed(TOO_LARGE, message, needed=self._max_bytes + 1)
 
     def _resolve(self, path: bytes) -> bytes:
         if path in self._directories or not self._links:

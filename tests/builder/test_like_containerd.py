@@ -53,7 +53,7 @@ BASE: list[Member] = [
     (member("dev/disk", BLK, devmajor=259, devminor=70000, mode=0o660, gid=6), b""),
     (member("run/pipe", FIFO, mode=0o622), b""),
     (member("no/one/names/these/parents"), b"p"),
-    (member("café/日本\u00e9\u0301"), "unicode".encode()),
+    (member("café/日本\u00e9\u0301"), b"unicode"),
     (member("odd/new\nline"), b"n"),
     (member("odd/back\\slash"), b"b"),
     (member("odd/" + "n" * 255), b"255"),
