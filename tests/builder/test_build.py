@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_imagecache.builder.job import Job, JobImage, Limits, RegistryAccess, Target, encode
+from kubectl_imagecache.builder.job import Job, JobImage, Limits, RegistryAccess, Target, decode, encode
 from kubectl_imagecache.builder.layout import read_snapshots
 from kubectl_imagecache.builder.report import read
 from kubectl_imagecache.core import record
@@ -118,7 +118,9 @@ def test_open_basic_and_token_registries_in_one_build(
 
 def test_a_full_disk_says_how_large_it_should_be(server: Scripted, device: str, tmp_path: Path) -> None:
     image = pushed(server, gzipped(archive((member("big"), b"text and more " * (8 << 20)))))
-    run = runs.build(runs.job([image], Target(device=device), limits=Limits()), tmp_path)
+    run = runs.build(runs.job([image], Target(device=device)), tmp_path)
+    assert (run.status, run.failure["kind"]) == (1, "no-space")
+    run = runs.build(runs.job([image], Target(device=device), limits=Limits(unpacked_bytes=1 << 20)), tmp_path)
     assert (run.status, run.failure["kind"]) == (1, "too-large")
     image = pushed(server, *[gzipped(archive((member(f"big{n}"), NOISE[n:] * 9))) for n in range(4)])
     run = runs.build(runs.job([image], Target(device=device)), tmp_path)
@@ -134,9 +136,11 @@ def wrong_bytes(blob: bytes) -> bytes:
     return gzipped(archive((member("etc/evil"), b"evil"))).blob.ljust(len(blob), b"\0")[: len(blob)]
 
 
-@pytest.mark.parametrize(
-    "damage", [wrong_bytes, lambda blob: blob[:-1] + bytes([blob[-1] ^ 1]), lambda blob: bytes(len(blob))]
-)
+def last_byte_changed(blob: bytes) -> bytes:
+    return blob[:-1] + bytes([blob[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [wrong_bytes, last_byte_changed, lambda blob: bytes(len(blob))])
 def test_a_blob_that_is_not_what_its_digest_says_is_told_as_such(
     server: Scripted, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
@@ -266,7 +270,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "line dropped": (lambda d: drop_line(d / "snapshots.metadata"), "is not in snapshots.metadata"),
     "folder gone": (lambda d: shutil.rmtree(d / "snapshots/2"), "which is no directory there"),
     "folder a link": (
-        lambda d: ((d / "snapshots/2").rename(d / "away"), (d / "snapshots/2").symlink_to("../away")),
+        lambda d: lead_away(d / "snapshots/2", d / "away"),
         "which is no directory there",
     ),
     "mode": (lambda d: (d / "snapshots/1/fs/etc/base").chmod(0o600), "a name, owner, mode"),
@@ -287,6 +291,11 @@ def test_a_changed_disk_is_noticed(built: Path, change: Callable[[Path], object]
     assert words in str(run.failure["message"])
 
 
+def lead_away(folder: Path, away: Path) -> None:
+    folder.rename(away)
+    folder.symlink_to(away)
+
+
 def drop_line(file: Path) -> None:
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:1]))
 
@@ -303,8 +312,6 @@ def test_a_disk_without_a_file_system_is_a_failure(device: str) -> None:
 
 
 def test_a_job_survives_its_json_form() -> None:
-    from kubectl_imagecache.builder.job import decode
-
     job = Job(
         (JobImage(parse("nginx:1.25"), "sha256:" + "a" * 64, "linux/arm64"),),
         Target(device="/dev/sdb"),

@@ -122,7 +122,7 @@ TOP: list[Member] = [
 
 
 def undated(layer: factories.Layer) -> set[bytes]:
-    """The directories that LAYER's archive needs without describing them: containerd leaves them a time of its clock."""
+    """The directories that LAYER's archive needs and does not describe: containerd takes their time from the clock."""
     with tarfile.open(fileobj=io.BytesIO(layer.tar), encoding="utf-8", errors="surrogateescape") as tar:
         infos = tar.getmembers()
     needed: set[str] = set()

@@ -227,7 +227,7 @@ def test_googles_token_goes_nowhere_else(host: str, endpoint: str) -> None:
 def test_a_google_registry_cannot_send_the_token_elsewhere(server: Scripted, metadata: list[str]) -> None:
     challenge = 'Bearer realm="https://evil.example/token",service="x"'
     server.rules.append(lambda asked: Answer(401, b"", {"WWW-Authenticate": challenge}))
-    with pytest.raises(BuildFailed, match="sent to evil.example"):
+    with pytest.raises(BuildFailed, match=r"sent to evil\.example"):
         fetch(client(server, host="gcr.io", auth="google"))
 
 
