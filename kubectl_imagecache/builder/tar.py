@@ -242,6 +242,10 @@ def _text(field: bytes) -> bytes:
 
 def _number(field: bytes) -> int:
     """Octal digits, or base-256 if the first bit is set."""
+    try:
+        return int(field[:-1], 8)  # nearly always: digits to the last byte, which is a NUL or a space
+    except ValueError:
+        pass
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
