@@ -72,7 +72,7 @@ def _fill(job: Job, images: Sequence[ResolvedImage], root: str, reporter: Report
     _copy_up(images, tasks, done)
     reporter.say("phase", phase="metadata")
     folders = {task.layer.chain_id: task.folder for task in tasks}
-    trees = {c: d.tree or tree_sha256(folders[c], lambda path: None) for c, d in done.items()}
+    trees = {c: d.tree or tree_sha256(folders[c], d.md5s.get) for c, d in done.items()}
     relative = {c: str(Path(folder).relative_to(root)) for c, folder in folders.items()}
     contents = _contents(job, images, done)
     files = {

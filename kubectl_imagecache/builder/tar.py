@@ -92,6 +92,14 @@ class TarReader:
             if self._left:
                 raise bad("the layer's archive ends within a file")
 
+    def whole(self) -> bytes:
+        """All the stored bytes of the present entry at once: the fast way for small files."""
+        data = self._stream.read(self._left)
+        if len(data) != self._left:
+            raise bad("the layer's archive ends within a file")
+        self._left = 0
+        return data
+
     def stored(self, count: int) -> Iterator[memoryview]:
         """The next COUNT stored bytes of the present entry."""
         if count > self._left:

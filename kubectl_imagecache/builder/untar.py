@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kubectl_imagecache.builder import tar
@@ -18,7 +17,7 @@ _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _HOLE = bytes(64 * 1024)
 _FLUSH_AT = 128 * 1024
-_EMPTY = hashlib.md5(usedforsecurity=False).digest()
+_SMALL = 64 * 1024
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {tar.CHAR: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 
@@ -214,7 +213,7 @@ class Untar:
             fd = os.open(base, _CREATE, entry.mode, dir_fd=self._folder.directory(head))
         try:
             if entry.sparse is None:
-                self.unpacked.md5s[path] = _write(fd, reader.body(), entry.size)
+                self.unpacked.md5s[path] = _write(fd, reader, entry.size)
             else:
                 self.unpacked.md5s[path] = _write_sparse(fd, reader, entry)
             os.fchown(fd, entry.uid, entry.gid)
@@ -279,12 +278,14 @@ class Untar:
             return
 
 
-def _write(fd: int, views: Iterator[memoryview], size: int) -> bytes:
-    if not size:
-        return _EMPTY
+def _write(fd: int, reader: TarReader, size: int) -> bytes:
+    if size <= _SMALL:
+        data = reader.whole()
+        _write_all(fd, memoryview(data))
+        return hashlib.md5(data, usedforsecurity=False).digest()
     md5 = hashlib.md5(usedforsecurity=False)
     hole = False
-    for view in views:
+    for view in reader.body():
         md5.update(view)
         # Long runs of zeros become holes: the content is the same, the disk is written less.
         hole = len(view) >= len(_HOLE) and not view[0] and not view[-1] and not view.tobytes().strip(b"\0")
