@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from kubectl_imagecache.core.contents import Contents
 from kubectl_imagecache.core.references import parse
 from tests.builder import factories, machines, runs
 from tests.builder.factories import Pushed, archive, gzipped, member
-from tests.builder.scripted import Answer, Scripted, scripted, times
+from tests.builder.scripted import Answer, Asked, Scripted, scripted, times
 
 BASE = gzipped(archive((member("etc/", tarfile.DIRTYPE), b""), (member("etc/base"), b"base" * 1000)))
 NOISE = os.urandom(3 << 20)
@@ -90,8 +91,8 @@ def test_open_basic_and_token_registries_in_one_build(
     (tmp_path / "login").write_text("me:pass")
     token = f'Bearer realm="http://{server.host}/token",service="s"'
 
-    def guard(asked: object) -> Answer | None:
-        path, headers = asked.path, asked.headers  # type: ignore[attr-defined]
+    def guard(asked: Asked) -> Answer | None:
+        path, headers = asked.path, asked.headers
         if path.startswith("/token"):
             return Answer(200, b'{"token": "t0ken"}')
         return None if headers.get("authorization") == "Bearer t0ken" else Answer(401, b"", {"WWW-Authenticate": token})
@@ -208,36 +209,71 @@ def test_a_used_folder_is_left_alone(server: Scripted, tmp_path: Path) -> None:
     assert run.failure["message"] == f"{tmp_path}/disk is not empty: it has theirs"
 
 
-def test_a_build_that_is_stopped_says_so_and_leaves_no_process_and_no_mount(
-    server: Scripted, device: str, tmp_path: Path
-) -> None:
-    def stall(asked: object) -> Answer:
-        time.sleep(5)
+@contextmanager
+def stalled_build(server: Scripted, target: Target, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A build that waits for its only layer's blob."""
+    release = threading.Event()
+
+    def stall(asked: Asked) -> Answer:
+        release.wait(20)
         return Answer(503)
 
     image = pushed(server, BASE)
     server.rules.append(times(9, factories.digest(BASE.blob), stall))
-    (tmp_path / "job.json").write_text(encode(runs.job([image], Target(device=device))))
+    (tmp_path / "job.json").write_text(encode(runs.job([image], target)))
     process = subprocess.Popen(
         [sys.executable, "-m", "kubectl_imagecache.builder", "build", str(tmp_path / "job.json")],
         cwd=runs.REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
     )
+    machines.wait_for(lambda: server.paths(factories.digest(BASE.blob)), tmp_path / "job.json")
+    try:
+        yield process
+    finally:
+        release.set()
+        process.wait(20)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+def last_words(process: subprocess.Popen[str]) -> tuple[object, object]:
     assert process.stdout
-    lines = []
-    for line in process.stdout:
-        lines.append(read(line))
-        if lines[-1] and lines[-1].fields.get("phase") == "layers":
-            time.sleep(0.5)
-            process.send_signal(signal.SIGTERM)
-            break
-    last = read(process.stdout.read().splitlines()[-1])
+    event = read(process.stdout.read().splitlines()[-1])
+    assert event is not None
     assert process.wait(20) == 1
-    assert last is not None
-    assert (last.fields["kind"], last.fields["message"]) == ("stopped", "stopped by SIGTERM")
-    assert device not in Path("/proc/mounts").read_text()
-    assert f"{tmp_path}/job.json" not in subprocess.run(["ps", "axww"], capture_output=True, text=True).stdout
+    return event.fields["kind"], event.fields["message"]
+
+
+def test_a_build_that_is_stopped_says_so_and_leaves_no_process_and_no_mount(
+    server: Scripted, device: str, tmp_path: Path
+) -> None:
+    with stalled_build(server, Target(device=device), tmp_path) as process:
+        workers = workers_of(process)
+        process.send_signal(signal.SIGTERM)
+        assert last_words(process) == ("stopped", "stopped by SIGTERM")
+    assert len(workers) == 1
+    assert not Path(f"/proc/{workers[0]}").exists()
+    assert f"{device} " not in Path("/proc/mounts").read_text()
+
+
+def test_a_worker_that_is_killed_fails_the_build(server: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    with stalled_build(server, Target(folder=str(tmp_path / "disk")), tmp_path) as process:
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        assert last_words(process) == ("crashed", "a worker died (SIGKILL)")
+
+
+def test_a_partitioned_disk_is_read_from_its_first_partition(registry: str, device: str, tmp_path: Path) -> None:
+    image = factories.push(registry, "partitioned", [BASE])
+    # As /dev/disk/by-id names them; not every kernel that runs these tests scans partitions itself.
+    (tmp_path / "google-cache-part1").symlink_to(device)
+    assert runs.build(runs.job([image], Target(device=str(tmp_path / "google-cache-part1"))), tmp_path).status == 0
+    checked = runs.run(["verify", "--device", str(tmp_path / "google-cache")])
+    assert (checked.status, checked.last("checked").fields["layers"]) == (0, 1)
 
 
 @pytest.fixture
