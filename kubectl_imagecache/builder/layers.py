@@ -85,9 +85,7 @@ def bring(task: LayerTask, registry: Registry, on_bytes: Callable[[int], None]) 
 
 def _unpack(task: LayerTask, registry: Registry, on_bytes: Callable[[int], None]) -> Unpacked:
     layer = task.layer
-    if Path(task.folder).exists():
-        shutil.rmtree(task.folder)
-    Path(task.folder).mkdir(mode=0o755, parents=True)
+    _make_empty(Path(task.folder))
     fetched, plain = _hasher(layer.blob), _hasher(layer.diff_id)
 
     def fetch() -> Iterator[bytes]:
@@ -125,6 +123,14 @@ def _unpack(task: LayerTask, registry: Registry, on_bytes: Callable[[int], None]
     _check(fetched, layer.blob, f"blob {layer.blob}")
     _check(plain, layer.diff_id, f"layer {layer.blob}, unpacked,")
     return unpacked
+
+
+def _make_empty(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    # It is the root directory of containers: open to all, whatever this program's umask is.
+    folder.chmod(0o755)
 
 
 def _hasher(digest: str) -> hashlib._Hash:

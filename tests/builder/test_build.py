@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_imagecache.builder.bundle import startup_script
 from kubectl_imagecache.builder.job import Job, JobImage, Limits, RegistryAccess, Target, decode, encode
 from kubectl_imagecache.builder.layout import read_snapshots
 from kubectl_imagecache.builder.report import read
@@ -74,6 +76,18 @@ def test_a_device_becomes_a_verified_cache_with_every_layer_once(registry: str, 
         assert (contents.plan, contents.builder) == ("f00d", "kubectl-imagecache test")
     checked = runs.run(["verify", "--device", device])
     assert (checked.status, checked.last("checked").fields["layers"]) == (0, 4)
+
+
+def test_the_startup_script_does_all_of_it_with_a_tight_umask(registry: str, tmp_path: Path) -> None:
+    image = factories.push(registry, "scripted", [BASE])
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = startup_script(runs.job([image], Target(folder=str(disk))))
+    done = subprocess.run(["sh"], input=script, capture_output=True, text=True, umask=0o077)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert runs.run(["verify", "--folder", str(disk)]).status == 0
+    assert stat.S_IMODE((disk / "snapshots/1/fs").stat().st_mode) == 0o755
+    assert stat.S_IMODE((disk / "images.metadata").stat().st_mode) == 0o644
 
 
 def test_a_disk_may_go_without_checksums(registry: str, device: str, tmp_path: Path) -> None:
