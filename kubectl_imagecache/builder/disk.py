@@ -25,14 +25,13 @@ def writable(target: Target) -> Iterator[str]:
     if target.folder:
         _refuse_if_used(target.folder)
         yield target.folder
-        _flush(target.folder)
+        _run("sync", "-f", target.folder)
         return
     # No reserved blocks, as nobody writes to it later. The inode tables are left for who needs them: zeroing
     # them would write 2 % of the disk for nothing.
     _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,discard", target.device)
     with _mounted(target.device, f"rw,{_OPTIONS}") as folder:
         yield folder
-        _flush(folder)
     check(target.device)
 
 
@@ -96,10 +95,6 @@ def _mounted(device: str, options: str) -> Iterator[str]:
         # Only ever an empty folder: if the disk is still mounted there, nothing on it may be removed.
         with suppress(OSError):
             Path(folder).rmdir()
-
-
-def _flush(folder: str) -> None:
-    _run("sync", "-f", folder)
 
 
 def _run(*command: str) -> None:

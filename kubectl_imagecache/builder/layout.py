@@ -79,14 +79,11 @@ def sums(trees: Mapping[str, str]) -> str:
 
 
 def write(root: str, files: Mapping[str, str]) -> None:
-    """Write FILES (name -> text) at the disk's ROOT so that each is there whole or not at all."""
+    """Write FILES (name -> text) at the disk's ROOT, each whole or not at all; flushing is left to `disk.writable`."""
     for name, text in files.items():
         path = Path(root, name)
         draft = path.with_name(f".{name}.new")
-        with draft.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
+        draft.write_text(text, encoding="utf-8")
         draft.chmod(0o644)
         draft.rename(path)
 
