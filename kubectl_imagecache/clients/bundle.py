@@ -33,7 +33,7 @@ class _Shape(msgspec.Struct, rename="camel"):
     kind: str | None = None
     api_version: str | None = None
     items: list[_Kind] | None = None
-    node_pools: msgspec.Raw | None = None
+    node_pools: msgspec.Raw = msgspec.Raw()
     self_link: str | None = None
 
 
@@ -93,7 +93,7 @@ def _look(folder: Path) -> _Found:
                 if _is_cluster(shape):
                     clusters.append(cluster_of(element, str(file)))
                 elif shape.kind == "compute#image" or "/global/images/" in (shape.self_link or ""):
-                    images = [*(images or []), disk_image_of(element)]
+                    images = [*(images or []), disk_image_of(element, source=str(file))]
                 elif shape.api_version:
                     kubernetes.append((file, _holds(shape, file)))
         except BadAnswer as error:
@@ -141,7 +141,7 @@ def _shape(element: bytes) -> _Shape:
 
 
 def _is_cluster(shape: _Shape) -> bool:
-    return not shape.api_version and (shape.node_pools is not None or "/clusters/" in (shape.self_link or ""))
+    return not shape.api_version and (bytes(shape.node_pools) != b"" or "/clusters/" in (shape.self_link or ""))
 
 
 def _holds(shape: _Shape, file: Path) -> str:

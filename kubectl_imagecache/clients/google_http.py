@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import Enum
-from urllib.parse import urlsplit
 
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
-from kubectl_imagecache.clients.http import Answer, Http, is_loopback
+from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+
+_RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 
 
 class Api(Enum):
@@ -55,7 +56,7 @@ class GoogleHttp:
             headers["Authorization"] = f"Bearer {token.value}"
             if token.quota_project:
                 headers["X-Goog-User-Project"] = token.quota_project
-        return self._http.get(url, headers, max_bytes=max_bytes), token
+        return self._http.send("GET", url, headers, max_bytes=max_bytes, passing=_too_fast), token
 
 
 def places(env: Mapping[str, str]) -> dict[Api, str]:
@@ -71,7 +72,7 @@ def places(env: Mapping[str, str]) -> dict[Api, str]:
 
 def may_have_token(url: str) -> bool:
     """Whether a Google token may be sent to URL: https to googleapis.com, or this machine (an override)."""
-    parts = urlsplit(url)
+    parts = split(url)
     host = parts.hostname or ""
     return is_loopback(url) or (
         parts.scheme == "https" and (host == "googleapis.com" or host.endswith(".googleapis.com"))
@@ -95,6 +96,11 @@ def _refusal(answer: Answer, token: AccessToken | None, permission: str, on: str
     if answer.status == 404:
         return NotFound(f"{on} does not exist{said}")
     return BadAnswer(f"{answer.host} answers {answer.status} for {on}{said}")
+
+
+def _too_fast(answer: Answer) -> bool:
+    """Compute says "too many requests" with 403 (https://cloud.google.com/compute/api-quota)."""
+    return answer.status == 403 and bool(_google_error(answer.body)[1] & _RATE_LIMITS)
 
 
 def _google_error(body: bytes) -> tuple[str, frozenset[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from kubectl_imagecache.clients.retry import (
     DEFAULT,
@@ -91,31 +91,52 @@ class Http:
         *,
         max_bytes: int = 0,
         follow: bool = False,
+        passing: Callable[[Answer], bool] = lambda answer: False,
     ) -> Answer:
-        """Send a request; only GET and HEAD are repeated. See `get` for the rest."""
+        """Send a request; only GET and HEAD are repeated, PASSING tells further answers that may not come again.
+
+        See `get` for the rest.
+        """
         policy = self._policy if method in REPEATABLE else ONCE
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url
-            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes), policy, self._pace)  # noqa: B023
+            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise BadAnswer(f"{answer.host} redirects to a malformed address") from None
             sent = _headers_for(target, url, sent)
         raise BadAnswer(f"{host_of(url)} redirects in circles")
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int) -> Answer:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        max_bytes: int,
+        passing: Callable[[Answer], bool],
+    ) -> Answer:
         import urllib3
         from urllib3.exceptions import HTTPError, SSLError
 
         host = host_of(url)
+        deadline = self._pace.monotonic() + self._limits.read_s
         timeout = urllib3.Timeout(connect=self._limits.connect_s, read=self._limits.read_s)
-        options: dict[str, Any] = {"retries": False, "preload_content": False, "timeout": timeout}
+        options: dict[str, Any] = {
+            "retries": False,
+            "preload_content": False,
+            "timeout": timeout,
+            "enforce_content_length": True,
+        }
         try:
             response = self._pool(url).urlopen(method, url, body=body, headers=headers, redirect=False, **options)
             try:
-                content = self._read(response, host, max_bytes or self._limits.max_bytes)
+                content = self._read(response, host, deadline, max_bytes or self._limits.max_bytes)
             except BaseException:
                 response.close()
                 raise
@@ -125,17 +146,16 @@ class Http:
         except (HTTPError, OSError) as error:
             raise TryAgain(Unavailable(f"{host} {_trouble(error)}", _hint(error))) from error
         lower = {name.lower(): value for name, value in response.headers.items()}
-        if response.status in RETRIED_STATUSES:
-            failed = Unavailable(
-                f"{host} answers {response.status} {response.reason or ''}".rstrip(), "try again later"
-            )
+        answer = Answer(response.status, lower, content, host)
+        if response.status in RETRIED_STATUSES or passing(answer):
+            said = f"{response.status} {response.reason or ''}".rstrip()
+            failed = Unavailable(f"{host} answers {said}", "try again later")
             raise TryAgain(failed, retry_after(lower.get("retry-after")))
-        return Answer(response.status, lower, content, host)
+        return answer
 
-    def _read(self, response: urllib3.BaseHTTPResponse, host: str, max_bytes: int) -> bytes:
+    def _read(self, response: urllib3.BaseHTTPResponse, host: str, deadline: float, max_bytes: int) -> bytes:
         # read1 returns what has arrived, so that a server that drips bytes can't stretch one read for ever.
         read: Callable[[int], bytes] = getattr(response, "read1", response.read)
-        deadline = self._pace.monotonic() + self._limits.read_s
         parts: list[bytes] = []
         length = 0
         while chunk := read(CHUNK):
@@ -154,24 +174,32 @@ class Http:
         return self._pools[proxy]
 
 
+def split(url: str) -> SplitResult:
+    """URL's parts; a malformed one has none, so that it is no host's."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
 def is_loopback(url: str) -> bool:
     """Whether URL names this machine: localhost, 127.0.0.1 or ::1."""
-    return (urlsplit(url).hostname or "") in LOOPBACK
+    return (split(url).hostname or "") in LOOPBACK
 
 
 def host_of(url: str) -> str:
     """`HOST[:PORT]` of URL, without user and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return split(url).netloc.rpartition("@")[2]
 
 
 def origin_of(url: str) -> tuple[str, str]:
     """Scheme and `HOST[:PORT]`, lower-case."""
-    return urlsplit(url).scheme.lower(), host_of(url).lower()
+    return split(url).scheme.lower(), host_of(url).lower()
 
 
 def proxy_for(url: str, env: Mapping[str, str]) -> str:
     """The proxy that ENV names for URL; empty if none. This machine is never asked through one."""
-    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+    scheme, host = split(url).scheme, split(url).hostname or ""
     name = f"{scheme}_proxy"
     proxy = env.get(name) or env.get(name.upper()) or env.get("all_proxy") or env.get("ALL_PROXY") or ""
     if not proxy or host in LOOPBACK:
@@ -205,9 +233,9 @@ def _new_pool(proxy: str) -> urllib3.PoolManager:
         ca_certs = certifi.where()
     if not proxy:
         return urllib3.PoolManager(maxsize=8, ca_certs=ca_certs)
-    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    user = split(proxy).netloc.rpartition("@")[0]
     headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
-    bare = f"{urlsplit(proxy).scheme}://{host_of(proxy)}"
+    bare = f"{split(proxy).scheme}://{host_of(proxy)}"
     return urllib3.ProxyManager(bare, maxsize=8, ca_certs=ca_certs, proxy_headers=headers)
 
 
@@ -218,14 +246,14 @@ def _trouble(error: Exception) -> str:
         return "can't be reached through the proxy"
     if isinstance(error, errors.SSLError):
         return "can't be trusted: its certificate does not verify"
-    if isinstance(error, errors.NameResolutionError):
+    if isinstance(error, getattr(errors, "NameResolutionError", ())):  # urllib3 1.26 has none
         return "has no address"
+    if isinstance(error, errors.NewConnectionError):
+        return "refuses connections" if "refused" in str(error) else "can't be reached"
     if isinstance(error, errors.ConnectTimeoutError):
         return "does not answer (no connection in time)"
     if isinstance(error, (errors.ReadTimeoutError, TimeoutError)):
         return "is too slow"
-    if isinstance(error, errors.NewConnectionError):
-        return "refuses connections" if "refused" in str(error) else "can't be reached"
     if isinstance(error, errors.IncompleteRead) or "IncompleteRead" in str(error):
         return "ended its answer half-way"
     if isinstance(error, errors.LocationValueError):

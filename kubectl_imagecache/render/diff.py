@@ -8,8 +8,9 @@ from kubectl_imagecache.core.report import StatusReport
 from kubectl_imagecache.render.difference import SIGNS, Change, ChangeKind, changes
 from kubectl_imagecache.render.documents import diff_document
 from kubectl_imagecache.render.images import unknown_notes
+from kubectl_imagecache.render.screen import Screen
 from kubectl_imagecache.render.table import Cell, Column, Table, cell, number
-from kubectl_imagecache.render.text import gib, hexes, neutral
+from kubectl_imagecache.render.text import cut, gib, hexes, neutral, width
 from kubectl_imagecache.render.view import View
 
 _STYLES = {
@@ -22,8 +23,8 @@ _STYLES = {
 }
 _QUIET = (ChangeKind.KEEP, ChangeKind.IGNORE)
 _COLUMNS = (
-    Column("IMAGE", "image", least=28, keep_end=True),
-    Column("CHANGE", "from_to", least=12, drop=1),
+    Column("IMAGE", "image", least=22, keep_end=True),
+    Column("CHANGE", "from_to", least=18, drop=1),
     Column("SIZE", "compressed_bytes", right=True),
     Column("TO PULL", "missing_bytes", right=True, drop=2),
     Column("PODS", "pods", right=True),
@@ -45,7 +46,11 @@ def diff_view(report: StatusReport, *, everything: bool, layers: bool) -> View:
         items="items",
         table=Table(columns, tuple(_row(change, layers) for change in shown)),
         names=tuple(dict.fromkeys(f"image/{change.ref}" for change in shown)),
-        notes=lambda screen: [*_layer_lines(shown, layers), *_summary(found), *unknown_notes(report, screen)],
+        notes=lambda screen: [
+            *_layer_lines(shown if layers else [], screen),
+            *_summary(found),
+            *unknown_notes(report, screen),
+        ],
         empty="No differences.",
     )
 
@@ -57,7 +62,7 @@ def _row(change: Change, layers: bool) -> tuple[Cell, ...]:
         Cell(SIGNS[change.kind], change.kind.value, style),
         cell(change.pool),
         Cell(neutral(change.ref.familiar), str(change.ref), style),
-        Cell(fromto or "-", fromto),
+        Cell(fromto or "-", f"{change.old} -> {change.new}" if fromto else ""),
         Cell("-" if change.compressed is None else gib(change.compressed), change.compressed),
         Cell("-" if not change.missing else gib(change.missing), change.missing),
         number(match.use.pods if match else 0),
@@ -77,15 +82,18 @@ def _from_to(change: Change) -> str:
 
 
 def _version(text: str) -> str:
-    return hexes(text) if ":" in text else neutral(text)
+    return hexes(text)[:7] if ":" in text else neutral(text)
 
 
-def _layer_lines(shown: list[Change], layers: bool) -> list[str]:
+def _layer_lines(shown: list[Change], screen: Screen) -> list[str]:
     lines: list[str] = []
-    for change in shown if layers else ():
+    for change in shown:
         if change.match is None or not change.match.layer_list or change.kind in _QUIET:
             continue
-        lines += ["", f"{neutral(change.pool)}: {SIGNS[change.kind]} {neutral(change.ref.familiar)}"]
+        sign, image = f"{SIGNS[change.kind]} {neutral(change.pool)}: ", neutral(change.ref.familiar)
+        if screen.cells is not None:
+            image = cut(image, screen.cells - width(sign), keep_end=True)
+        lines += ["", sign + image]
         for layer in change.match.layer_list:
             sign = "=" if layer.chain_id in change.match.cached_chain_ids else "+"
             lines.append(f"  {sign} {hexes(layer.chain_id)}  {gib(layer.compressed)}")

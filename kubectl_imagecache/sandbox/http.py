@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -41,6 +41,9 @@ class Response:
     stream: Iterator[bytes] | None = None
     """Sent chunk by chunk outside the world's lock, until it ends or the client leaves."""
 
+
+CONTROL_PREFIX = "/_sandbox/"
+"""Paths that steer the sandbox itself: no fault strikes them, and the request log leaves them out."""
 
 Handler = Callable[[Request], Response]
 ErrorMaker = Callable[[Fault], Response]
@@ -107,6 +110,15 @@ class _Server(ThreadingHTTPServer):
         """Stay silent when a client leaves: that is its right."""
 
 
+def _folded(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Lower-case names; a header that is sent in several lines has all its values (RFC 9110, 5.3), as Go clients do."""
+    folded: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        folded[key] = f"{folded[key]}, {value}" if key in folded else value
+    return folded
+
+
 def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) -> type[BaseHTTPRequestHandler]:
     class Connection(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -124,13 +136,14 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 self.command,
                 unquote(url.path),
                 dict(parse_qsl(url.query, keep_blank_values=True)),
-                {key.lower(): value for key, value in self.headers.items()},
+                _folded(self.headers.items()),
                 self.rfile.read(length) if length else b"",
                 self.headers.get("Host", ""),
             )
+            control = request.path.startswith(CONTROL_PREFIX)
             with world.lock:
                 world.clock.catch_up()
-                fault = world.faults.strike(name, request.method, self.path)
+                fault = None if control else world.faults.strike(name, request.method, self.path)
                 if fault is None or fault.applied or fault.kind in ("slow", "truncate"):
                     response = handle(request)
                     if request.method != "GET":
@@ -138,7 +151,8 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 if fault is not None and fault.kind == "status":
                     response = error(fault)
                 reset = fault is not None and fault.kind == "reset"
-                world.calls.append(Call(name, request.method, self.path, 0 if reset else response.status))
+                if not control:
+                    world.calls.append(Call(name, request.method, self.path, 0 if reset else response.status))
             if fault is not None and fault.kind == "slow":
                 time.sleep(fault.seconds)
             if reset:
@@ -156,6 +170,8 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
             if response.stream is not None:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
+                # A watch may stay silent for long; its client waits for the headers.
+                self.wfile.flush()
                 for chunk in response.stream:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                     self.wfile.flush()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, Unavailable, UserError
@@ -104,7 +105,7 @@ class Transport:
                 renewed = True
                 continue
             if status not in RETRIED and status != 0:
-                raise self._refusal(status, body, what)
+                raise self._refusal(status, body, path, what)
             failed += 1
             wait = self.retry.wait(failed, retry_after, self.random)
             if wait is None:
@@ -113,10 +114,10 @@ class Transport:
 
     def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
         """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
-        import urllib3
         from urllib3 import exceptions
+        from urllib3._collections import HTTPHeaderDict  # Public only since urllib3 2.
 
-        headers: Any = urllib3.HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
+        headers: Any = HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
         for name, value in (*self._authenticate().items(), *self.impersonate):
             headers.add(name, value)
         if not _is_local(self.server):
@@ -135,7 +136,11 @@ class Transport:
         except (exceptions.SSLError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
             raise self._unreachable(error) from error
         except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
-            raise Unavailable(f"the Kubernetes API at {self.address} is too slow: {_short(error)}", _SLOW) from error
+            within = CONNECT_TIMEOUT_S if isinstance(error, exceptions.ConnectTimeoutError) else DEFAULT_TIMEOUT_S
+            within = self.timeout_s or within
+            raise Unavailable(
+                f"the Kubernetes API at {self.address} is too slow: nothing came within {within:g} s", _SLOW
+            ) from error
         except exceptions.DecodeError as error:
             raise BadAnswer(f"{self.address} sent a body that can't be decompressed") from error
         except exceptions.HTTPError as error:
@@ -164,18 +169,24 @@ class Transport:
     def _unreachable(self, error: Exception) -> Unavailable:
         words = _short(error)
         hint = "check the VPN, the proxy and the cluster's authorized networks, or choose another --context"
-        if "certificate" in words.lower():
+        if "wrong version number" in words:
+            hint = "the server does not speak TLS there: should its address begin with http: instead?"
+        elif "certificate" in words.lower():
             hint = "the certificate does not fit the kubeconfig's certificate-authority or the server's name"
         return Unavailable(f"can't reach the Kubernetes API at {self.address}: {words}", hint)
 
-    def _refusal(self, status: int, body: bytes, what: str) -> UserError | Expired:
+    def _refusal(self, status: int, body: bytes, path: str, what: str) -> UserError | Expired:
         if status == 410:
             return Expired()
-        if status == 401:
+        words = _status_message(body) or f"HTTP {status}"
+        # Where anonymous requests are allowed in, missing credentials come out as a refusal of this user.
+        if status == 401 or (status == 403 and '"system:anonymous"' in words):
             return Unauthenticated(f"the Kubernetes API at {self.address} rejects the credentials", _LOGIN)
         if status == 403:
-            return NotPermitted(f"list {what}", f"the cluster at {self.address}", least_rule(what))
-        words = _status_message(body) or f"HTTP {status}"
+            namespace = unquote(path.partition("/namespaces/")[2].partition("/")[0])
+            where = f"namespace {namespace} of " if namespace else ""
+            role = least_rule(what, "Role" if namespace else "ClusterRole")
+            return NotPermitted(f"list {what}", f"{where}the cluster at {self.address}", role)
         if status == 404:
             return NotFound(f"the Kubernetes API at {self.address} has no {what}: {words}")
         return BadAnswer(f"the Kubernetes API at {self.address} refuses to list {what}: {words}")
@@ -197,10 +208,10 @@ _GROUPS = {
 }
 
 
-def least_rule(resource: str) -> str:
-    """The smallest ClusterRole rule that lets one list RESOURCE."""
+def least_rule(resource: str, kind: str = "ClusterRole") -> str:
+    """The smallest rule of a KIND (Role, ClusterRole) that lets one list RESOURCE."""
     group = _GROUPS.get(resource, "")
-    return f'a ClusterRole with {{apiGroups: ["{group}"], resources: [{resource}], verbs: [get, list]}}'
+    return f'a {kind} with {{apiGroups: ["{group}"], resources: [{resource}], verbs: [get, list]}}'
 
 
 def shown_address(url: str) -> str:
@@ -244,4 +255,5 @@ def _short(error: Exception) -> str:
         words = cause.strerror
     if isinstance(words, str) and ": " in words and words.startswith(("<", "HTTP")):
         words = words.partition(": ")[2]
+    words = re.sub(r" \(_ssl\.c:\d+\)$", "", words)  # A line of CPython's source says nothing to the user.
     return " ".join(words.split())[:200] or type(error).__name__

@@ -100,7 +100,11 @@ def _create(state: State, call: Call) -> Json:
         raise ApiError(409, f"Already exists: {spelled(path)}.")
     cluster = complete(state, str(asked.get("name", "")), call["location"], asked) | {"status": "PROVISIONING"}
     state.collection(call.path)[cluster["name"]] = cluster
-    made = [pools.complete(state, path, pool) for pool in wanted]
+    try:
+        made = [pools.complete(state, path, pool) for pool in wanted]
+    except ApiError:
+        state.drop(path)
+        raise
     for pool in made:
         pools.place(state, path, pool, "PROVISIONING")
     return begin(state, path, "CREATE_CLUSTER", path, _bring_up(state, path, cluster, made))
@@ -146,6 +150,18 @@ def _server_config(state: State, call: Call) -> Json:
             {"channel": channel, "defaultVersion": version, "validVersions": state.versions}
             for channel, version in channels.items()
         ],
+    }
+
+
+@ROUTES.add("GET", "projects/{project}/services/{service}", "serviceusage.services.get")
+def _service(state: State, call: Call) -> Json:
+    # Service Usage's, which gcloud asks whether image streaming's API is on.
+    name = f"projects/{state.project_number}/services/{call['service']}"
+    return {
+        "name": name,
+        "config": {"name": call["service"]},
+        "parent": f"projects/{state.project_number}",
+        "state": "ENABLED",
     }
 
 

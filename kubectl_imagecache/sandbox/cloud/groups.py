@@ -44,18 +44,21 @@ def count(state: State, group: Json, target: int) -> None:
     """Set how many instances GROUP wants, and what it is doing about it."""
     group["targetSize"] = target
     group["versions"][0]["targetSize"]["calculated"] = target
-    there = len(members(state, group))
+    there = size(state, group)
     busy = {"creating": max(0, target - there), "deleting": max(0, there - target), "none": min(there, target)}
     others = ("abandoning", "creatingWithoutRetries", "recreating", "refreshing", "restarting", "verifying")
     group["currentActions"] = dict.fromkeys(others, 0) | busy
     group["status"] = {"isStable": there == target, "versionTarget": {"isReached": there == target}}
 
 
+def size(state: State, group: Json) -> int:
+    """How many instances GROUP has."""
+    return len(state.members.get(group["baseInstanceName"], {}))
+
+
 def members(state: State, group: Json) -> list[Json]:
     """The instances of GROUP, oldest first."""
-    base = str(group["zone"]).removeprefix(COMPUTE_URL)
-    stem = f"{group['baseInstanceName']}-"
-    return [item for name, item in state.collection(f"{base}/instances").items() if name.startswith(stem)]
+    return list(state.members.get(group["baseInstanceName"], {}).values())
 
 
 def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefix: str) -> None:
@@ -63,7 +66,16 @@ def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefi
 
     Raise ApiError 404 or 400 for a secondary disk image that is missing or not READY.
     """
-    path = _instance(state, cluster, pool, group)
+    taken = state.members.get(group["baseInstanceName"], {})
+    name = f"{group['baseInstanceName']}-{state.suffix(4)}"
+    while name in taken:
+        name = f"{group['baseInstanceName']}-{state.suffix(4)}"
+    try:
+        path = _instance(state, cluster, pool, group, name)
+    except ApiError as error:
+        raise ApiError(
+            error.code, f"Instance '{name}' creation failed: {error.message}", reason=error.reason
+        ) from error
     instance = existing(state, path)
     machine = machine_type(short(instance["machineType"]))
     assert machine is not None
@@ -90,11 +102,10 @@ def streams(cluster: Json, pool: Json) -> bool:
     return bool(pool.get("config", {}).get("gcfsConfig", default).get("enabled", False))
 
 
-def _instance(state: State, cluster: Json, pool: Json, group: Json) -> str:
+def _instance(state: State, cluster: Json, pool: Json, group: Json, name: str) -> str:
     config = pool.get("config", {})
     base = str(group["zone"]).removeprefix(COMPUTE_URL)
     zone = short(base)
-    name = f"{group['baseInstanceName']}-{state.suffix(4)}"
     path = f"{base}/instances/{name}"
     instance = new(state, "instance", path) | machine_fields(state, state.project, zone, _wanted(cluster, pool))
     index = len(state.boots)
@@ -123,6 +134,7 @@ def _instance(state: State, cluster: Json, pool: Json, group: Json) -> str:
         disk = disks.prepare(state, f"{base}/disks/{name}-{number + 1}", wanted)
         made.append((disk, f"gke-{short(image)}-disk"))
     put(state, instance)
+    state.members.setdefault(group["baseInstanceName"], {})[name] = instance
     instance["disks"] = []
     for number, (disk, device) in enumerate(made):
         entry = {"deviceName": device, "boot": number == 0, "autoDelete": True}
@@ -145,10 +157,37 @@ def _wanted(cluster: Json, pool: Json) -> Json:
 
 
 def remove_member(state: State, group: Json, instance: Json) -> None:
-    """Take the node of INSTANCE out of the cluster, and the instance and its disks away."""
-    state.nodes.remove_node(instance["name"])
+    """Take the instance, its disks and its node away, and don't replace it."""
+    count(state, group, min(int(group["targetSize"]), size(state, group) - 1))
     machines.take_away(state, str(instance["selfLink"]).removeprefix(COMPUTE_URL))
     count(state, group, int(group["targetSize"]))
+
+
+def heal(state: State, instance: Json) -> None:
+    """Take the node of INSTANCE, which is gone, out of the cluster; its group makes another one if it wants as many."""
+    if "goog-gke-node" not in instance.get("labels", {}):
+        return
+    state.nodes.remove_node(instance["name"])
+    group = state.find(f"{str(instance['zone']).removeprefix(COMPUTE_URL)}/instanceGroupManagers/{_stem(instance)}-grp")
+    if group is None or size(state, group) >= int(group["targetSize"]):
+        return
+    count(state, group, int(group["targetSize"]))
+    state.world.clock.call_later(state.timing.node_ready_s, lambda: _replace(state, group))
+
+
+def _stem(instance: Json) -> str:
+    return str(instance["name"]).rpartition("-")[0]
+
+
+def _replace(state: State, group: Json) -> None:
+    for path, pools in list(state.collections.items()):
+        for pool in pools.values() if path.endswith("/nodePools") else ():
+            if group["selfLink"] in pool["instanceGroupUrls"] and size(state, group) < int(group["targetSize"]):
+                cluster = existing(state, path.removesuffix("/nodePools"))
+                try:
+                    add_member(state, cluster, pool, group, state.label_prefixes[f"{path}/{pool['name']}"])
+                except ApiError as error:
+                    pool.update(status="RUNNING_WITH_ERROR", statusMessage=error.message)
 
 
 def of_pool(state: State, pool: Json) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
-from kubectl_imagecache.sandbox.cloud.links import check_name, resolve
+from kubectl_imagecache.sandbox.cloud.links import check_name, resolve, short
 from kubectl_imagecache.sandbox.cloud.operations import start
 from kubectl_imagecache.sandbox.cloud.resources import existing, label, new, pause, put, require_fingerprint, serve
 from kubectl_imagecache.sandbox.cloud.routing import Call, Routes
@@ -37,10 +37,23 @@ def complete(state: State, image: Json) -> Json:
 def image_at(state: State, link: str, project: str) -> tuple[str, Json]:
     """The path and the image that LINK names, through its family if it names one; raise 404."""
     path = resolve(link, project, "global/images")
+    if "/imageFamilyViews/" in path:
+        # What gcloud sends for --image-family: the family as a zone sees it.
+        path = f"projects/{path.split('/')[1]}/global/images/family/{short(path)}"
     if "/images/family/" in path:
         image = _newest(state, path)
         return str(image["selfLink"]).removeprefix(COMPUTE_URL), image
     return path, existing(state, path)
+
+
+def usable(state: State, link: str, project: str) -> Json:
+    """The image that LINK names; raise 404 if it is missing and 400 if it isn't READY or is obsolete."""
+    path, image = image_at(state, link, project)
+    if image["status"] != "READY":
+        raise ApiError(400, f"The resource '{path}' is not ready", reason="resourceNotReady")
+    if image.get("deprecated", {}).get("state") in ("OBSOLETE", "DELETED"):
+        raise ApiError(400, f"The resource '{path}' is obsolete and cannot be used", reason="invalid")
+    return image
 
 
 def _newest(state: State, path: str) -> Json:
@@ -58,6 +71,11 @@ def _newest(state: State, path: str) -> Json:
 @ROUTES.add("GET", _BASE + "/family/{family}", "compute.images.getFromFamily")
 def _from_family(state: State, call: Call) -> Json:
     return _newest(state, call.path)
+
+
+@ROUTES.add("GET", "projects/{project}/zones/{zone}/imageFamilyViews/{family}", "compute.images.getFromFamily")
+def _family_view(state: State, call: Call) -> Json:
+    return {"image": _newest(state, f"projects/{call['project']}/global/images/family/{call['family']}")}
 
 
 @ROUTES.add("POST", _BASE, "compute.images.create")
