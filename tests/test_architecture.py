@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "render": {"core", "render"},
     "clients": {"core", "clients"},
     "builder": {"core", "builder"},
-    "usecases": {"core", "clients", "usecases"},
+    "usecases": {"core", "clients", "builder", "usecases"},
     "sandbox": {"core", "sandbox"},
     "cli": {"core", "render", "clients", "usecases", "sandbox", "cli"},
 }
@@ -68,6 +68,9 @@ def test_every_module_says_in_one_sentence_what_it_is_for(file: Path) -> None:
         ["list", "--help"],
         ["diff", "--help"],
         ["sandbox", "--help"],
+        ["rebuild", "--help"],
+        ["rebuild"],
+        ["rebuild", "--timeout", "soon"],
         ["statsu"],
         ["status", "--colour"],
         ["status", "--color", "sometimes"],

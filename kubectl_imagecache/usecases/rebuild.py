@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from kubectl_imagecache import __version__
@@ -72,7 +73,7 @@ class Build:
             try:
                 seen = self._observe()
                 step = next_step(seen)
-                if step.action is not shown:
+                if step.action not in (shown, Action.FINISH, Action.FAIL):
                     self.tell("step", {"step": step.action.value, "build": self.plan.build})
                     shown = step.action
                 if step.action is Action.FINISH and seen.image is not None:
@@ -183,9 +184,17 @@ def describe(plan: BuildPlan, clock: Clock) -> tuple[str, dict[str, str]]:
     return packed.description, record.labels(contents, build=plan.build, arch=plan.arch)
 
 
+def not_recorded(plan: BuildPlan) -> list[str]:
+    """What the disk image's own record will lack, as it finds no room in the description; said before building."""
+    packed = record.pack(contents_of(plan, datetime.now(timezone.utc), BUILDER), headline(plan, "2026-01-01"))
+    names = ", ".join(image.ref.familiar for image in packed.left_out)
+    return [f"the description has no room to record {names}"] if names else []
+
+
 def headline(plan: BuildPlan, day: str) -> str:
     """The first line of the description, for people."""
-    return f"{len(plan.images)} container images for GKE nodes ({plan.arch}), built {day}."
+    images = "container image" if len(plan.images) == 1 else "container images"
+    return f"{len(plan.images)} {images} for GKE nodes ({plan.arch}), built {day}."
 
 
 def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[str]:
