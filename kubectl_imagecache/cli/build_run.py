@@ -74,9 +74,10 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
             return _resume(session)
         if build.plan:
             return _go(session, _read_plan(build.plan), lambda taken: _read_plan(build.plan or Path()))
+        wishes = wishes_of(build)
         pool, project = _observed(session, pools)
         vm = _vm(session, pool, project)
-        order = order_of(flags, build, vm, wishes_of(build), policy(flags, settings).rate)
+        order = order_of(flags, build, vm, wishes, policy(flags, settings).rate)
         pin = Registry.from_env(around.env).pinned_many
         return _go(session, make_plan(pool, order, pin), lambda taken: make_plan(pool, order, pin, taken))
 

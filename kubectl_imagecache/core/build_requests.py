@@ -36,6 +36,8 @@ def unpack_plan(text: str, source: str) -> BuildPlan:
     try:
         inflate = zlib.decompressobj()
         data = inflate.decompress(base64.b64decode(text, validate=True), _UNPACKED_LIMIT)
+        if not inflate.eof:
+            raise ValueError("it is cut short or too long")
     except (ValueError, zlib.error) as error:
         raise BadUsage(f"the plan in the metadata of {source} can't be read", f"rebuild --abort {source}") from error
     return from_json(data, source)

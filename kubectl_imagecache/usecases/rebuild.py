@@ -30,8 +30,10 @@ from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.usecases.builder_report import ReportReader
 
-POLL_S = 3.0
-"""Between two looks at something that takes its time."""
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 5.0
+"""Between two looks at something that takes its time; each wait is half as long again as the one before."""
+ABORT_WAIT_S = 2.0
 PATIENCE = 10
 """Looks in a row that may fail before the build is left to itself."""
 BUILDER = f"kubectl-imagecache {__version__}"
@@ -59,8 +61,10 @@ class Build:
     tell: Tell
     log: Callable[[str], None] = lambda text: None
     """Takes the serial port's text as it comes."""
+    first_wait_s: float = FIRST_WAIT_S
     report: ReportReader = field(default_factory=ReportReader)
     _seen_vm: bool = False
+    _wait_s: float = 0.0
 
     def run(self) -> BuiltImage:
         """Go on until the disk image is READY and the VM gone; raises BuildFailed, and UserError where Compute refuses.
@@ -80,6 +84,8 @@ class Build:
                     return seen.image
                 if step.action is Action.FAIL:
                     self._fail(seen, step)
+                if step.action not in _WAITING:
+                    self._wait_s = 0.0
                 self._act(step.action, seen)
                 failures = 0
             except Unavailable as error:
@@ -87,7 +93,11 @@ class Build:
                 if failures >= PATIENCE:
                     raise
                 self.tell("retry", {"why": error.message})
-                self.clock.sleep(POLL_S)
+                self._wait()
+
+    def _wait(self) -> None:
+        self._wait_s = min(max(self._wait_s * 1.5, self.first_wait_s), max(LONGEST_WAIT_S, self.first_wait_s))
+        self.clock.sleep(self._wait_s)
 
     def _observe(self) -> Observation:
         vm = self.compute.vm(self.plan.vm.zone, self.plan.build)
@@ -112,14 +122,14 @@ class Build:
 
     def _act(self, action: Action, seen: Observation) -> None:
         if action in _WAITING:
-            self.clock.sleep(POLL_S)
+            self._wait()
             return
         try:
             self._change(action, seen)
         except AlreadyExists as error:
             # Somebody else, or an earlier try of which the answer was lost, was faster: look again.
             self.tell("retry", {"why": error.message})
-            self.clock.sleep(POLL_S)
+            self._wait()
 
     def _change(self, action: Action, seen: Observation) -> None:
         vm, plan = seen.vm, self.plan
@@ -143,7 +153,7 @@ class Build:
     def _finish(self, operation: Operation | None, what: str) -> None:
         """Wait for OPERATION; raises BuildFailed with Compute's words if it ends badly."""
         while operation is not None and not operation.done:
-            self.clock.sleep(POLL_S)
+            self._wait()
             operation = self.compute.operation(operation)
         if operation is not None and operation.code:
             if operation.code == "RESOURCE_ALREADY_EXISTS":
@@ -218,7 +228,7 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
             if operation is not None and name not in removed:
                 removed.append(name)
                 tell("removing", {"what": name})
-        clock.sleep(POLL_S)
+        clock.sleep(ABORT_WAIT_S)
     if not removed:
         raise NotFound(f"there is nothing to abort of {build}", "`disks list` shows builds under way")
     return removed
