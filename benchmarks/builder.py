@@ -78,7 +78,7 @@ def _machine_files() -> list[tuple[Path, int]]:
 
 
 def big_images(host: str, count: int) -> list[Pushed]:
-    """COUNT images of some 200 to 500 MB unpacked: a base that all share, a middle that most share, two of their own."""
+    """COUNT images of 200 to 500 MB unpacked: a base that all share, a middle that most share, two of their own."""
     base, middle = layer(1, 120), layer(2, 80)
     images = []
     for n in range(count):

@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stopped(number: int, frame: FrameType | None) -> None:
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)  # the disk is being unmounted: once is enough
     raise BuildFailed(STOPPED, f"stopped by {signal.Signals(number).name}")
 
 

@@ -22,6 +22,7 @@ from kubectl_imagecache.core.contents import CachedImage, Contents, Layer
 
 _RESOLVERS = 8
 _USUAL_RATIO = 2.6  # unpacked bytes per compressed one, where nothing better is known
+_AT_LEAST = 1.25  # of the present size, where the estimate says that it should have been enough
 _HEADROOM = 1.1  # ext4's own structures and the last blocks of files
 
 
@@ -71,7 +72,7 @@ def _fill(job: Job, images: Sequence[ResolvedImage], root: str, reporter: Report
     _copy_up(images, tasks, done)
     reporter.say("phase", phase="metadata")
     folders = {task.layer.chain_id: task.folder for task in tasks}
-    trees = {c: d.tree or tree_sha256(folders[c], lambda path: None) for c, d in done.items()}
+    trees = {c: d.tree or tree_sha256(folders[c], d.md5s.get) for c, d in done.items()}
     relative = {c: str(Path(folder).relative_to(root)) for c, folder in folders.items()}
     contents = _contents(job, images, done)
     files = {
@@ -116,7 +117,8 @@ def _bring(job: Job, tasks: Sequence[LayerTask], root: str, reporter: Reporter) 
     try:
         return bring_all(job, tasks, reporter, on_done)
     except BuildFailed as failure:
-        if failure.kind == NO_SPACE:
+        larger_than_the_disk = failure.kind == TOO_LARGE and failure.needed and not job.limits.unpacked_bytes
+        if failure.kind == NO_SPACE or larger_than_the_disk:
             raise _too_small(tasks, done, root, failure.message) from failure
         raise
 
@@ -128,7 +130,7 @@ def _too_small(tasks: Sequence[LayerTask], done: dict[str, LayerDone], root: str
     ratio = max(_USUAL_RATIO, unpacked / compressed if compressed else 0)
     rest = sum(task.layer.size for task in tasks if task.layer.chain_id not in done)
     has = disk.total_bytes(root)
-    needed = max(int((unpacked + rest * ratio) * _HEADROOM), has + 1)
+    needed = max(int((unpacked + rest * ratio) * _HEADROOM), int(has * _AT_LEAST))
     return BuildFailed(
         NO_SPACE,
         f"the disk is too small ({why}): it has {has / 2**30:.1f} GiB, about {needed / 2**30:.1f} GiB are needed",

@@ -57,7 +57,7 @@ def program() -> bytes:
     """The builder as a zip file that `python3 FILE` runs; the same bytes each time."""
     members = {"__main__.py": _MAIN.encode(), f"{_PACKAGE}/__init__.py": b""}
     for name in _CORE:
-        members[f"{_PACKAGE}/core/{name}.py"] = files(_PACKAGE).joinpath("core", f"{name}.py").read_bytes()
+        members[f"{_PACKAGE}/core/{name}.py"] = files(_PACKAGE).joinpath("core").joinpath(f"{name}.py").read_bytes()
     for module in files(_PACKAGE).joinpath("builder").iterdir():
         if module.name.endswith(".py") and module.name not in _LEFT_OUT:
             members[f"{_PACKAGE}/builder/{module.name}"] = module.read_bytes()
@@ -72,8 +72,9 @@ def startup_script(job: Job) -> str:
     """The value of the VM's `startup-script` metadata; raises BadUsage if JOB doesn't fit into it."""
     script = _SCRIPT.format(program=_lines(program()), job=_lines(encode(job).encode()))
     if len(script) > LIMIT:
+        size = f"{len(script)} bytes, {LIMIT} are possible"
         raise BadUsage(
-            f"the build of {len(job.images)} images doesn't fit into the VM's metadata ({len(script)} of {LIMIT} bytes)",
+            f"the build of {len(job.images)} images doesn't fit into the VM's metadata ({size})",
             "split it into several disk images",
         )
     return script

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kubectl_imagecache.builder.failures import DISK, BuildFailed, printable
@@ -48,8 +48,8 @@ def readable(target: Target) -> Iterator[str]:
 
 
 def check(device: str) -> None:
-    """Run e2fsck over DEVICE without mending anything; raises BuildFailed(DISK) if it is not clean."""
-    _run("e2fsck", "-f", "-n", device)
+    """Run e2fsck over DEVICE (or its first partition), mending nothing; raises BuildFailed(DISK) if it isn't clean."""
+    _run("e2fsck", "-f", "-n", _file_system_on(device))
 
 
 def total_bytes(folder: str) -> int:
@@ -66,7 +66,9 @@ def free_bytes(folder: str) -> int:
 
 def _file_system_on(device: str) -> str:
     """DEVICE, or its first partition if it has any: Google's builder may leave either."""
-    for partition in (f"{device}-part1", f"{device}p1", f"{device}1"):
+    # /dev/loop1 has /dev/loop1p1, and /dev/loop11 is another disk.
+    bare = f"{device}p1" if device[-1].isdigit() else f"{device}1"
+    for partition in (f"{device}-part1", bare):
         if Path(partition).is_block_device():
             return partition
     return device
@@ -80,7 +82,8 @@ def _refuse_if_used(folder: str) -> None:
 
 @contextmanager
 def _mounted(device: str, options: str) -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="imagecache-") as folder:
+    folder = tempfile.mkdtemp(prefix="imagecache-")
+    try:
         _run("mount", "-t", "ext4", "-o", options, device, folder)
         try:
             yield folder
@@ -89,6 +92,10 @@ def _mounted(device: str, options: str) -> Iterator[str]:
             raise
         # A busy disk is a failure, never something to look away from: the image would be taken dirty.
         _run("umount", folder)
+    finally:
+        # Only ever an empty folder: if the disk is still mounted there, nothing on it may be removed.
+        with suppress(OSError):
+            Path(folder).rmdir()
 
 
 def _flush(folder: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kubectl_imagecache.builder.failures import BAD_JOB, BuildFailed
+from kubectl_imagecache.builder.failures import BAD_JOB, BuildFailed, printable
 from kubectl_imagecache.core.errors import UserError
 from kubectl_imagecache.core.references import ImageRef, parse
 
@@ -108,8 +108,8 @@ def decode(text: str | bytes) -> Job:
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise ValueError(f"its version is not {VERSION}")
         job = _job(document)
-    except (KeyError, TypeError, ValueError, UserError) as error:
-        raise BuildFailed(BAD_JOB, f"the job can't be read: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, UserError) as error:
+        raise BuildFailed(BAD_JOB, f"the job can't be read: {printable(str(error))}") from error
     _check(job)
     return job
 

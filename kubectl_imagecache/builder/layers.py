@@ -48,6 +48,8 @@ class LayerDone:
     """The layout's checksum; empty if none was wanted."""
     tree: str
     """`checksums.tree_sha256`; empty as long as `implied` directories wait for the layers below."""
+    md5s: dict[bytes, bytes]
+    """Of every file, by path; only for a tree that is still to be hashed."""
     implied: dict[str, bool]
     """For `parents.copy_up`."""
     unpacked: int
@@ -74,6 +76,7 @@ def bring(task: LayerTask, registry: Registry, on_bytes: Callable[[int], None]) 
         task.layer.chain_id,
         layer_md5(unpacked.md5s.items()) if task.checksums else "",
         "" if implied else tree_sha256(task.folder, unpacked.md5s.get),
+        unpacked.md5s if implied else {},
         implied,
         unpacked.size,
         unpacked.entries,

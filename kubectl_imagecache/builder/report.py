@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,20 +57,22 @@ class Reporter:
         self._began = monotonic()
         self._sequence = 0
         self._last_progress = -INTERVAL_S
+        self._lock = threading.Lock()
 
     def say(self, event: str, **fields: object) -> None:
         """Write one event at once."""
-        document = {
-            "imagecache": VERSION,
-            "seq": self._sequence,
-            "at": round(self._monotonic() - self._began, 2),
-            "event": event,
-            **fields,
-        }
-        self._sequence += 1
-        # ASCII only: no byte of a file name or an answer can reach a terminal as an escape.
-        self._out.write(json.dumps(document, separators=(",", ":"), ensure_ascii=True) + "\n")
-        self._out.flush()
+        with self._lock:  # images are resolved by several threads
+            document = {
+                "imagecache": VERSION,
+                "seq": self._sequence,
+                "at": round(self._monotonic() - self._began, 2),
+                "event": event,
+                **fields,
+            }
+            self._sequence += 1
+            # ASCII only: no byte of a file name or an answer can reach a terminal as an escape.
+            self._out.write(json.dumps(document, separators=(",", ":"), ensure_ascii=True) + "\n")
+            self._out.flush()
 
     def progress(self, done: int, total: int, active: Mapping[str, tuple[int, int]]) -> None:
         """Compressed bytes DONE of TOTAL, and of each ACTIVE layer; dropped if the last one was just now."""

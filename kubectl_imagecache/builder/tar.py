@@ -92,6 +92,14 @@ class TarReader:
             if self._left:
                 raise bad("the layer's archive ends within a file")
 
+    def whole(self) -> bytes:
+        """All the stored bytes of the present entry at once: the fast way for small files."""
+        data = self._stream.read(self._left)
+        if len(data) != self._left:
+            raise bad("the layer's archive ends within a file")
+        self._left = 0
+        return data
+
     def stored(self, count: int) -> Iterator[memoryview]:
         """The next COUNT stored bytes of the present entry."""
         if count > self._left:
@@ -242,6 +250,10 @@ def _text(field: bytes) -> bytes:
 
 def _number(field: bytes) -> int:
     """Octal digits, or base-256 if the first bit is set."""
+    try:
+        return int(field[:-1], 8)  # nearly always: digits to the last byte, which is a NUL or a space
+    except ValueError:
+        pass
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kubectl_imagecache.builder import tar
@@ -17,6 +16,8 @@ from kubectl_imagecache.builder.tar import Entry, TarReader
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _HOLE = bytes(64 * 1024)
+_FLUSH_AT = 128 * 1024
+_SMALL = 64 * 1024
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {tar.CHAR: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 
@@ -95,9 +96,8 @@ class Untar:
         if self.unpacked.entries > self._max_entries:
             raise BuildFailed(TOO_LARGE, f"a layer has more than {self._max_entries} entries")
         if self.unpacked.size > self._max_bytes:
-            raise BuildFailed(
-                TOO_LARGE, f"a layer unpacks to more than {self._max_bytes} bytes", "give the disk more space"
-            )
+            message = f"a layer unpacks to more than {self._max_bytes} bytes"
+            raise BuildFailed(TOO_LARGE, message, needed=self._max_bytes + 1)
 
     def _resolve(self, path: bytes) -> bytes:
         if path in self._directories or not self._links:
@@ -213,7 +213,7 @@ class Untar:
             fd = os.open(base, _CREATE, entry.mode, dir_fd=self._folder.directory(head))
         try:
             if entry.sparse is None:
-                self.unpacked.md5s[path] = _write(fd, reader.body(), entry.size)
+                self.unpacked.md5s[path] = _write(fd, reader, entry.size)
             else:
                 self.unpacked.md5s[path] = _write_sparse(fd, reader, entry)
             os.fchown(fd, entry.uid, entry.gid)
@@ -221,6 +221,9 @@ class Untar:
                 _set_xattrs(entry.xattrs, fd)
             os.fchmod(fd, entry.mode)
             os.utime(fd, ns=(entry.atime_ns, entry.mtime_ns))
+            if entry.size >= _FLUSH_AT:
+                # Starts the writing now, while the next file is inflated, instead of all at once at the end.
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(fd)
 
@@ -275,10 +278,14 @@ class Untar:
             return
 
 
-def _write(fd: int, views: Iterator[memoryview], size: int) -> bytes:
+def _write(fd: int, reader: TarReader, size: int) -> bytes:
+    if size <= _SMALL:
+        data = reader.whole()
+        _write_all(fd, memoryview(data))
+        return hashlib.md5(data, usedforsecurity=False).digest()
     md5 = hashlib.md5(usedforsecurity=False)
     hole = False
-    for view in views:
+    for view in reader.body():
         md5.update(view)
         # Long runs of zeros become holes: the content is the same, the disk is written less.
         hole = len(view) >= len(_HOLE) and not view[0] and not view[-1] and not view.tobytes().strip(b"\0")

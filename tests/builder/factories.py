@@ -53,7 +53,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, **fields: Any) -> tarfile.T
     xattrs = fields.pop("xattrs", {})
     for field, value in fields.items():
         setattr(info, field, value)
-    info.pax_headers.update({f"SCHILY.xattr.{key}": value for key, value in xattrs.items()})
+    info.pax_headers = {f"SCHILY.xattr.{key}": value for key, value in xattrs.items()}
     return info
 
 

@@ -17,7 +17,7 @@ def look(folder: Path) -> dict[bytes, Facts]:
     names: dict[int, list[bytes]] = {}
     for directory, inner, files in os.walk(root):
         for name in [*inner, *files]:
-            full = os.path.join(directory, name)
+            full = directory + b"/" + name
             path = os.path.relpath(full, root)
             found[path] = _facts(full)
             status = os.lstat(full)
@@ -29,7 +29,7 @@ def look(folder: Path) -> dict[bytes, Facts]:
     return found
 
 
-def differences(ours: Path, theirs: Path, undated: set[bytes] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def differences(ours: Path, theirs: Path, undated: frozenset[bytes] | set[bytes] = frozenset()) -> list[str]:
     """One line a difference. Times that containerd takes from the clock are not compared: the root's, whiteouts',
     and those of UNDATED paths (directories that the archive does not describe)."""
     left, right = look(ours), look(theirs)
@@ -62,14 +62,9 @@ def _facts(path: bytes) -> Facts:
         facts["nlink"] = status.st_nlink
         facts["size"] = status.st_size
     if kind == stat.S_IFREG:
-        with open(path, "rb") as file:
-            facts["sha256"] = (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else (hashlib.sha256(file.read()).hexdigest())
-            )
+        facts["sha256"] = hashlib.sha256(Path(os.fsdecode(path)).read_bytes()).hexdigest()
     if kind == stat.S_IFLNK:
-        facts["target"] = os.readlink(path)
+        facts["target"] = str(Path(os.fsdecode(path)).readlink())
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
         facts["device"] = status.st_rdev
     return facts

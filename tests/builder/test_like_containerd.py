@@ -53,7 +53,7 @@ BASE: list[Member] = [
     (member("dev/disk", BLK, devmajor=259, devminor=70000, mode=0o660, gid=6), b""),
     (member("run/pipe", FIFO, mode=0o622), b""),
     (member("no/one/names/these/parents"), b"p"),
-    (member("café/日本\u00e9\u0301"), "unicode".encode()),
+    (member("café/日本\u00e9\u0301"), b"unicode"),
     (member("odd/new\nline"), b"n"),
     (member("odd/back\\slash"), b"b"),
     (member("odd/" + "n" * 255), b"255"),
@@ -122,7 +122,7 @@ TOP: list[Member] = [
 
 
 def undated(layer: factories.Layer) -> set[bytes]:
-    """The directories that LAYER's archive needs without describing them: containerd leaves them a time of its clock."""
+    """The directories that LAYER's archive needs and does not describe: containerd takes their time from the clock."""
     with tarfile.open(fileobj=io.BytesIO(layer.tar), encoding="utf-8", errors="surrogateescape") as tar:
         infos = tar.getmembers()
     needed: set[str] = set()

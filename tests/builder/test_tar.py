@@ -101,7 +101,7 @@ def test_damage_is_an_error_or_harmless_never_anything_else(data: st.DataObject)
 def test_sparse_files_of_every_form_that_gnu_tar_writes(form: str, tmp_path: Path) -> None:
     need("tar")
     with (tmp_path / "holes").open("wb") as file:
-        for at in range(0, 40):
+        for at in range(40):
             file.seek(at * 200_000)
             file.write(b"data%d" % at)
         file.truncate(9_000_000)
