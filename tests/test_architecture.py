@@ -70,6 +70,7 @@ def test_every_module_says_in_one_sentence_what_it_is_for(file: Path) -> None:
         ["sandbox", "--help"],
         ["rebuild", "--help"],
         ["rebuild"],
+        ["disks", "sweep", "--help"],
         ["rebuild", "--timeout", "soon"],
         ["statsu"],
         ["status", "--colour"],

@@ -66,6 +66,7 @@ class _Image(msgspec.Struct, rename="camel"):
     status: str
     labels: dict[str, str] = {}
     family: str = ""
+    creation_timestamp: str = ""
 
 
 class _Disk(msgspec.Struct, rename="camel"):
@@ -315,6 +316,7 @@ def _image(found: _Image, project: str) -> BuiltImage:
         found.labels.get("imagecache-build", ""),
         found.labels.get("imagecache-plan", ""),
         found.family,
+        found.creation_timestamp,
     )
 
 

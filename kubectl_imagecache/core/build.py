@@ -39,6 +39,11 @@ class BuildVm:
     created: str = ""
     """As Compute writes it."""
 
+    @property
+    def build(self) -> str:
+        """The label `imagecache-build`."""
+        return dict(self.labels).get("imagecache-build", "")
+
 
 class ImageState(Enum):
     """Compute's status of a disk image."""
@@ -60,6 +65,8 @@ class BuiltImage:
     """The label `imagecache-build`: who made it."""
     plan_hash: str = ""
     family: str = ""
+    created: str = ""
+    """As Compute writes it."""
 
 
 @dataclass(frozen=True, slots=True)

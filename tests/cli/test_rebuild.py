@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -302,3 +303,14 @@ def test_the_seed_builders_flags_are_understood(program: Program, tmp_path: Path
         }
         assert (document["diskSizeGb"], document["vm"]["timeoutS"]) == (20, 1200)
         assert {image["image"] for image in document["images"]} == {ENVOY, REDIS}
+
+
+def test_every_flag_that_the_migration_guide_names_exists(program: Program) -> None:
+    from kubectl_imagecache.cli.rebuild import rebuild
+
+    guide = (Path(__file__).parents[2] / "docs" / "from-gke-disk-image-builder.md").read_text()
+    rows = [line for line in guide.splitlines() if line.startswith("| `--")]
+    named = {flag for row in rows for flag in re.findall(r"`(--[a-z0-9-]+)", row)}
+    known = {name for parameter in rebuild.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert len(rows) == 21
+    assert named - known == set()
