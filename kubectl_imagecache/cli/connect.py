@@ -21,6 +21,7 @@ from kubectl_imagecache.usecases.status import Sources
 if TYPE_CHECKING:
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.target import ClusterTarget
+    from kubectl_imagecache.sandbox.embedded import Sandbox
 
 NOW = "KUBECTL_IMAGECACHE_NOW"
 """Environment variable: the present, ISO 8601, as a sandbox sets it so that ages repeat."""
@@ -51,29 +52,69 @@ class Connection:
     """Write what was read to a folder, once the status is made."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surrounding:
+    """The environment that clients are made from, and the time that goes with it."""
+
+    env: Mapping[str, str]
+    clock: Clock
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxClock:
+    """A sandbox's own time: to sleep is to let it pass."""
+
+    sandbox: Sandbox
+
+    def now(self) -> datetime:
+        """The sandbox's present."""
+        with self.sandbox.world.lock:
+            return self.sandbox.world.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Let SECONDS pass in the sandbox, at once."""
+        with self.sandbox.world.lock:
+            self.sandbox.world.clock.advance(seconds)
+            self.sandbox.world.changed.notify_all()
+
+
 @contextmanager
 def connected(flags: Flags, settings: Settings, env: Mapping[str, str]) -> Iterator[Connection]:
     """The cluster that FLAGS name, for as long as the context lasts; raises UserError where there is none."""
     _check(flags)
-    scope = Scope(
+    scope = scope_of(flags, settings)
+    if flags.from_folder:
+        yield Connection(_files(flags, flags.from_folder, scope, env), _nothing_to_save)
+    else:
+        with surrounding(flags, env) as around:
+            yield live(flags, scope, around)
+
+
+@contextmanager
+def surrounding(flags: Flags, env: Mapping[str, str]) -> Iterator[Surrounding]:
+    """ENV, or that of the sandbox that FLAGS ask for, which lasts as long as the context."""
+    if not flags.sandbox:
+        yield Surrounding(env, clock(env), "live")
+        return
+    from kubectl_imagecache.sandbox.embedded import Sandbox
+    from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
+
+    with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
+        inside = {**env, **sandbox.env()}
+        # The sandbox's made-up images have no place among the user's real ones.
+        inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
+        yield Surrounding(inside, SandboxClock(sandbox), f"sandbox {flags.sandbox}")
+
+
+def scope_of(flags: Flags, settings: Settings) -> Scope:
+    """Which pods count."""
+    return Scope(
         flags.namespaces,
         flags.selector,
         bool(_chosen(flags.system, settings.system)),
         bool(_chosen(flags.include_templates, settings.include_templates)),
     )
-    if flags.from_folder:
-        yield Connection(_files(flags, flags.from_folder, scope, env), _nothing_to_save)
-    elif flags.sandbox:
-        from kubectl_imagecache.sandbox.embedded import Sandbox
-        from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
-
-        with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
-            inside = {**env, **sandbox.env()}
-            # The sandbox's made-up images have no place among the user's real ones.
-            inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
-            yield _live(flags, scope, inside, f"sandbox {flags.sandbox}")
-    else:
-        yield _live(flags, scope, env, "live")
 
 
 def clock(env: Mapping[str, str]) -> Clock:
@@ -139,7 +180,8 @@ def _nothing_to_save(folder: Path) -> None:
     raise BadUsage("--save and --from exclude each other")
 
 
-def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Connection:
+def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
+    """The cluster that FLAGS name, in AROUND."""
     from kubectl_imagecache.clients import google_auth
     from kubectl_imagecache.clients.compute import Compute, cloud_view
     from kubectl_imagecache.clients.gke import Gke
@@ -149,6 +191,7 @@ def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Co
     from kubectl_imagecache.clients.registry import Registry
     from kubectl_imagecache.clients.target import gcloud_config, guess
 
+    env = around.env
     kube = Kube.connect(kube_options(flags), env)
     http = Http(Limits(read_s=flags.request_timeout) if flags.request_timeout else Limits(), env=env)
     auth = google_auth.from_env(env, http)
@@ -174,10 +217,10 @@ def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Co
         cloud=lambda: noted(cloud_view(gke, compute, target())),
         disk_images=lambda refs: noted(cloud_view(None, compute, target(), refs)),
         registry=Registry.from_env(env, http, auth).facts_many,
-        clock=clock(env),
+        clock=around.clock,
         cluster=cluster,
         context=kube.context,
-        source=source,
+        source=around.source,
     )
 
     def save(folder: Path) -> None:

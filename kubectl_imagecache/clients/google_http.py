@@ -9,7 +9,7 @@ from enum import Enum
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
 from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
-from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 
@@ -20,10 +20,11 @@ class Api(Enum):
     CONTAINER = ("CONTAINER", "https://container.googleapis.com", "/v1/")
     COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
     STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
+    PROJECTS = ("CLOUDRESOURCEMANAGER", "https://cloudresourcemanager.googleapis.com", "/v1/")
 
 
 class GoogleHttp:
-    """GET on Google's APIs, with credentials; their errors told as UserErrors."""
+    """Calls of Google's APIs, with credentials; their errors told as UserErrors."""
 
     def __init__(self, http: Http, auth: GoogleAuth, places: Mapping[Api, str]) -> None:
         """PLACES: base URLs, each ending in `/`."""
@@ -41,22 +42,39 @@ class GoogleHttp:
         Raises NotFound (404), NotPermitted (403: PERMISSION on ON, which ROLE grants), Unauthenticated (401, after one
         new token; or no credentials), UserError (an API that is off), BadAnswer and Unavailable.
         """
-        url = self._places[api] + path
-        answer, token = self._get(url, None, max_bytes)
+        return self._call("GET", self._places[api] + path, None, max_bytes, (permission, on, role))
+
+    def send(
+        self, method: str, api: Api, path: str, body: object = None, *, permission: str, on: str, role: str
+    ) -> Answer:
+        """Send BODY as JSON with METHOD; a 200. Only for calls that may be repeated: they are, when an answer is lost.
+
+        Raises AlreadyExists (409, or 412 for an old fingerprint) and what `get` raises.
+        """
+        data = b"" if body is None else json.dumps(body).encode()
+        return self._call(method, self._places[api] + path, data, 0, (permission, on, role))
+
+    def _call(self, method: str, url: str, body: bytes | None, max_bytes: int, asked: tuple[str, str, str]) -> Answer:
+        answer, token = self._once(method, url, body, None, max_bytes)
         if answer.status == 401 and token is not None:
-            answer, token = self._get(url, token, max_bytes)
+            answer, token = self._once(method, url, body, token, max_bytes)
         if answer.status == 200:
             return answer
-        raise _refusal(answer, token, permission, on, role)
+        raise _refusal(answer, token, *asked)
 
-    def _get(self, url: str, refused: AccessToken | None, max_bytes: int) -> tuple[Answer, AccessToken | None]:
+    def _once(
+        self, method: str, url: str, body: bytes | None, refused: AccessToken | None, max_bytes: int
+    ) -> tuple[Answer, AccessToken | None]:
         token = self._auth.token(instead_of=refused) if may_have_token(url) else None
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.value}"
             if token.quota_project:
                 headers["X-Goog-User-Project"] = token.quota_project
-        return self._http.send("GET", url, headers, max_bytes=max_bytes, passing=_too_fast), token
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        answer = self._http.send(method, url, headers, body, max_bytes=max_bytes, passing=_too_fast, repeatable=True)
+        return answer, token
 
 
 def places(env: Mapping[str, str]) -> dict[Api, str]:
@@ -92,7 +110,11 @@ def _refusal(answer: Answer, token: AccessToken | None, permission: str, on: str
                 f"an API is not enabled for {on}{said}",
                 f"gcloud services enable {answer.host if api else 'SERVICE'} --project PROJECT",
             )
+        if "quotaExceeded" in reasons:
+            return UserError(f"a quota doesn't allow it{said}", "ask for more quota, or take another zone or type")
         return NotPermitted(permission, on, role)
+    if answer.status in (409, 412):
+        return AlreadyExists(f"{on} exists already or has changed{said}")
     if answer.status == 404:
         return NotFound(f"{on} does not exist{said}")
     return BadAnswer(f"{answer.host} answers {answer.status} for {on}{said}")

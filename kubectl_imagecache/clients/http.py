@@ -92,12 +92,15 @@ class Http:
         max_bytes: int = 0,
         follow: bool = False,
         passing: Callable[[Answer], bool] = lambda answer: False,
+        repeatable: bool = False,
     ) -> Answer:
-        """Send a request; only GET and HEAD are repeated, PASSING tells further answers that may not come again.
+        """Send a request; only GET, HEAD and what is REPEATABLE are repeated.
+
+        PASSING tells further answers that may not come again.
 
         See `get` for the rest.
         """
-        policy = self._policy if method in REPEATABLE else ONCE
+        policy = self._policy if repeatable or method in REPEATABLE else ONCE
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -145,15 +145,21 @@ class Registry:
     def facts_many(self, wanted: Iterable[tuple[ImageRef, str]]) -> dict[tuple[ImageRef, str], ImageFacts | UserError]:
         """`facts` of all pairs of reference and platform, side by side; what fails is returned, not raised."""
 
-        def one(pair: tuple[ImageRef, str]) -> ImageFacts | UserError:
-            try:
-                return self.facts(*pair)
-            except UserError as error:
-                return error
+        return _side_by_side(self.facts, wanted)
 
-        pairs = list(dict.fromkeys(wanted))
-        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="registry") as threads:
-            return dict(zip(pairs, threads.map(one, pairs), strict=True))
+    def pinned_many(
+        self, wanted: Iterable[tuple[ImageRef, str]]
+    ) -> dict[tuple[ImageRef, str], tuple[str, ImageFacts] | UserError]:
+        """For each pair of reference and platform the digest that it means now, and the facts of that very digest.
+
+        What fails is returned, not raised.
+        """
+
+        def pinned(ref: ImageRef, platform: str) -> tuple[str, ImageFacts]:
+            digest = self.digest(ref)
+            return digest, self.facts(ref.at(digest), platform)
+
+        return _side_by_side(pinned, wanted)
 
     def _manifest(self, ref: ImageRef, digest: str) -> _Manifest:
         body = self._verified(ref, f"manifests/{digest}", digest, _ACCEPT, MAX_MANIFEST)
@@ -209,6 +215,20 @@ class Registry:
             hint = self._auth.note(place) or f"run `docker login {ref.registry}`, or check the repository's name"
             return Unauthenticated(f"{ref.registry} denies access to {ref.repository}{said}", hint)
         return BadAnswer(f"{answer.host} answers {answer.status} for {ref}{said}")
+
+
+def _side_by_side(
+    ask: Callable[[ImageRef, str], _T], wanted: Iterable[tuple[ImageRef, str]]
+) -> dict[tuple[ImageRef, str], _T | UserError]:
+    def one(pair: tuple[ImageRef, str]) -> _T | UserError:
+        try:
+            return ask(*pair)
+        except UserError as error:
+            return error
+
+    pairs = list(dict.fromkeys(wanted))
+    with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="registry") as threads:
+        return dict(zip(pairs, threads.map(one, pairs), strict=True))
 
 
 def mirrors_of(text: str) -> dict[str, str]:

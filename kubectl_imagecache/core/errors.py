@@ -26,6 +26,10 @@ class NotFound(UserError):
     """A named thing (cluster, pool, disk image, container image) does not exist."""
 
 
+class AlreadyExists(UserError):
+    """A thing of that name is there already, or has changed since it was read."""
+
+
 class NotPermitted(UserError):
     """The server refused: the caller lacks a permission."""
 

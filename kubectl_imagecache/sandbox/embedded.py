@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kubectl_imagecache.sandbox import scenarios
+from kubectl_imagecache.sandbox.builder_vm import played_builder
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.clock import EPOCH, VirtualClock
 from kubectl_imagecache.sandbox.cloud import Cloud
@@ -58,6 +59,7 @@ class Sandbox:
         self.catalog = Catalog(settings.seed)
         self.kube = KubeCluster(self.world, self.catalog, seed=settings.seed)
         self.cloud = Cloud(self.world, self.kube, project=PROJECT)
+        self.cloud.on_boot(played_builder(self.catalog))
         self.cluster = settings.scenario
         self._given_folder = folder
         self._folder: Path | None = None
@@ -126,6 +128,7 @@ class Sandbox:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER": f"{self.url('gke')}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url('compute')}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url('compute')}/storage/v1/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{self.url('compute')}/",
             "DOCKER_CONFIG": str(folder / "docker"),
             "KUBECTL_IMAGECACHE_REGISTRY_MIRRORS": f"*={self.url('registry')}",
             "KUBECTL_IMAGECACHE_NOW": self.world.clock.now().isoformat(),

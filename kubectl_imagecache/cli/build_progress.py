@@ -1,0 +1,101 @@
+"""Says how far a build is: a bar on a terminal, plain lines into a pipe, or an event a line as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, TextIO
+
+from kubectl_imagecache.cli.options import Flags
+from kubectl_imagecache.render.text import duration, gib, mib_per_s, neutral
+from kubectl_imagecache.usecases.builder_report import Progress
+
+_BAR = 24
+_SAID = ("step", "phase", "retry", "lost", "removing")
+
+
+class Teller:
+    """Takes a build's events and shows them in one of three ways."""
+
+    def __init__(self, out: TextIO, err: TextIO, way: str, quiet: bool) -> None:
+        """WAY: `json`, `name` or `table`; JSON goes to OUT, what is for people to ERR, the result to OUT."""
+        self._out, self._err, self._way, self._quiet = out, err, way, quiet
+        self._bar = err.isatty() and way == "table" and not quiet
+        self._drawn = False
+        self._quarter = 0
+
+    def event(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Something happened."""
+        if self._way == "json":
+            if not self._quiet:
+                self._json(name, fields)
+            return
+        if self._quiet:
+            return
+        progress = fields.get("progress")
+        if isinstance(progress, Progress):
+            self._progress(progress)
+        elif name in _SAID:
+            self.clear()
+            self._err.write(f"{neutral(_words(name, fields))}\n")
+            self._err.flush()
+
+    def end(self, name: str, fields: Mapping[str, Any], words: str) -> None:
+        """The result, said even if quiet."""
+        self.clear()
+        if self._way == "json":
+            self._json(name, fields)
+        elif self._way == "name" and "diskImage" in fields:
+            self._out.write(f"diskimage/{neutral(str(fields['diskImage']))}\n")
+        else:
+            self._out.write(f"{neutral(words)}\n")
+        self._out.flush()
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._drawn:
+            self._err.write("\r\x1b[K")
+            self._err.flush()
+            self._drawn = False
+
+    def _json(self, name: str, fields: Mapping[str, Any]) -> None:
+        plain = {key: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for key, v in fields.items()}
+        self._out.write(json.dumps({"event": name, **plain}, ensure_ascii=True) + "\n")
+        self._out.flush()
+
+    def _progress(self, progress: Progress) -> None:
+        if not progress.of:
+            return
+        share = min(progress.bytes / progress.of, 1.0)
+        rate = progress.bytes / progress.at_s if progress.at_s > 0 else 0.0
+        left = f", {duration((progress.of - progress.bytes) / rate)} left" if rate and share < 1 else ""
+        text = (
+            f"{gib(progress.bytes)} of {gib(progress.of)}, layer {progress.layers_done} of {progress.layers},"
+            f" {mib_per_s(rate)}{left}"
+        )
+        if self._bar:
+            self._err.write(f"\r\x1b[K[{'#' * int(share * _BAR):<{_BAR}}] {text}")
+            self._err.flush()
+            self._drawn = True
+        elif int(share * 4) > self._quarter:
+            self._quarter = int(share * 4)
+            self._err.write(f"{text}\n")
+
+
+def teller(flags: Flags, quiet: bool) -> Teller:
+    """The way that -o asks for."""
+    way = flags.output if flags.output in ("json", "name") else "table"
+    return Teller(sys.stdout, sys.stderr, way, quiet)
+
+
+def _words(name: str, fields: Mapping[str, Any]) -> str:
+    if name == "step":
+        return f"{fields['build']}: {fields['step']}"
+    if name == "phase":
+        return f"on the VM: {fields.get('phase', '')}"
+    if name == "lost":
+        what = f"{fields['bytes']} bytes" if "bytes" in fields else f"{fields.get('lines')} lines"
+        return f"{what} of the VM's report were lost"
+    return f"{name}: {fields.get('why') or fields.get('what') or ''}"

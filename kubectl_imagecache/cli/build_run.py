@@ -1,0 +1,299 @@
+"""Runs `rebuild`: plan, show, build, go on with a build, or abort one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubectl_imagecache.cli import config
+from kubectl_imagecache.cli.answer import Progress, policy, screen
+from kubectl_imagecache.cli.build_order import order_of, wishes_of
+from kubectl_imagecache.cli.build_progress import teller
+from kubectl_imagecache.cli.connect import Surrounding, connected, live, scope_of, surrounding
+from kubectl_imagecache.cli.options import Flags
+from kubectl_imagecache.cli.rebuild_options import BuildFlags
+from kubectl_imagecache.clients.compute_build import BuildCompute
+from kubectl_imagecache.clients.compute_preflight import Surroundings
+from kubectl_imagecache.clients.google_http import GoogleHttp
+from kubectl_imagecache.clients.registry import Registry
+from kubectl_imagecache.clients.target import gcloud_config
+from kubectl_imagecache.core.build import ImageState
+from kubectl_imagecache.core.build_requests import unpack_plan
+from kubectl_imagecache.core.errors import BadUsage, NotFound, UserError
+from kubectl_imagecache.core.plan import BuildPlan, Vm
+from kubectl_imagecache.core.plan_json import from_json, to_json
+from kubectl_imagecache.core.report import PoolStatus
+from kubectl_imagecache.render.output import write
+from kubectl_imagecache.render.plan import plan_view
+from kubectl_imagecache.render.text import neutral
+from kubectl_imagecache.usecases.plan import make_plan
+from kubectl_imagecache.usecases.preflight import check_project, preflight
+from kubectl_imagecache.usecases.rebuild import Build, abort, not_recorded
+from kubectl_imagecache.usecases.status import Options, status
+
+_EVENT_FORMATS = ("table", "wide", "json", "name")
+
+
+class Interrupted(UserError):
+    """Ctrl-C: the build itself goes on."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one run works with."""
+
+    flags: Flags
+    build: BuildFlags
+    around: Surrounding
+    google: GoogleHttp
+    settings: config.Settings
+
+    def compute(self, project: str) -> BuildCompute:
+        """Compute in PROJECT."""
+        return BuildCompute(self.google, project)
+
+
+def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
+    """Do what the flags ask for; the exit code. Raises UserError."""
+    _check(pools, flags, build)
+    path = flags.config or config.find(Path.cwd())
+    settings = config.load(path) if path else config.Settings()
+    env = dict(os.environ)
+    if build.gcp_oauth:
+        env["GOOGLE_APPLICATION_CREDENTIALS"] = str(Path(build.gcp_oauth).resolve())
+    with surrounding(flags, env) as around:
+        session = Session(flags, build, around, GoogleHttp.from_env(around.env), settings)
+        if build.abort:
+            return _abort(session)
+        if build.resume:
+            return _resume(session)
+        if build.plan:
+            return _go(session, _read_plan(build.plan), lambda taken: _read_plan(build.plan or Path()))
+        wishes = wishes_of(build)
+        pool, project = _observed(session, pools)
+        vm = _vm(session, pool, project)
+        order = order_of(flags, build, vm, wishes, policy(flags, settings).rate)
+        pin = Registry.from_env(around.env).pinned_many
+        return _go(session, make_plan(pool, order, pin), lambda taken: make_plan(pool, order, pin, taken))
+
+
+def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
+    if len(pools) > 1:
+        raise BadUsage("one pool at a time", "each has its own disk image")
+    whole = [name for name in ("plan", "resume", "abort") if getattr(build, name)]
+    if len(whole) > 1:
+        raise BadUsage(f"--{whole[0]} and --{whole[1]} exclude each other")
+    if whole and (pools or build.images or build.files or build.manifests):
+        raise BadUsage(f"--{whole[0]} says what is built: name no pool or image with it")
+    if not (whole or pools or build.images or build.files or build.manifests):
+        raise BadUsage("nothing is named to build", "name a pool, or images with --image or --from-file")
+    if build.verify_only:
+        raise BadUsage("--verify-only is not in this version", "a build's own disk is checked before its image is made")
+    if not build.dry_run and flags.output not in _EVENT_FORMATS:
+        raise BadUsage(f"-o {flags.output} shows a plan only", "add --dry-run, or use -o json or -o name")
+    if flags.from_folder and not build.dry_run:
+        raise BadUsage("with --from nothing can be built", "add --dry-run, and --save-plan to build it elsewhere")
+
+
+def _observed(session: Session, pools: tuple[str, ...]) -> tuple[PoolStatus | None, str]:
+    """The pool's status (None without a cluster), and the cluster's project."""
+    flags = session.flags
+    if not pools:
+        return None, ""
+    progress = Progress(sys.stderr)
+    options = Options(pools, flags.layers, policy(flags, session.settings))
+    try:
+        if flags.from_folder:
+            with connected(flags, session.settings, session.around.env) as connection:
+                report = status(connection.sources, options, progress.say)
+        else:
+            sources = live(flags, scope_of(flags, session.settings), session.around).sources
+            report = status(sources, options, progress.say)
+    finally:
+        progress.clear()
+    for gap in report.gaps:
+        sys.stderr.write(f"warning: {neutral(gap.what)} not read: {neutral(gap.why)}\n")
+        if gap.what == "pods":
+            raise UserError("what the pool uses is not known", gap.hint or "name the images with --image")
+    project = report.cluster.split("/")[1] if report.cluster.startswith("projects/") else ""
+    return report.pools[0], project
+
+
+def _vm(session: Session, pool: PoolStatus | None, project: str) -> Vm:
+    """Where and on what to build, from flags, the pool, or gcloud's configuration."""
+    build, flags = session.build, session.flags
+    gcloud = gcloud_config(session.around.env)
+    named = build.project_name or flags.project or project or gcloud.project
+    if not named:
+        raise BadUsage("the project to build in is not known", "name it with --project")
+    place = build.zone or (pool.pool.location if pool else "") or gcloud.zone or flags.location or gcloud.region
+    zone = place
+    if place and place[-1:].isdigit():
+        zones = Surroundings(session.google, named).zones(place) if not flags.from_folder else [f"{place}-a"]
+        zone = zones[0] if zones else ""
+    if not zone:
+        raise BadUsage("the zone to build in is not known", "name it with --zone")
+    arch = build.arch or (pool.pool.arch if pool else "")
+    machine_type = build.machine_type or ("t2a-standard-4" if arch == "arm64" else "e2-standard-4")
+    return Vm(
+        named,
+        zone,
+        machine_type,
+        build.disk_type,
+        build.boot_image,
+        build.network,
+        build.subnet,
+        build.service_account,
+        build.external_ip,
+        build.spot,
+        build.tags,
+        build.kms_key,
+        build.timeout_s,
+    )
+
+
+def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) -> int:
+    """Show PLAN or build it; AGAIN makes it under another name for --force."""
+    flags, build = session.flags, session.build
+    compute = session.compute(plan.vm.project)
+    warnings = list(not_recorded(plan))
+    if build.gcs_path or build.job_name:
+        warnings.append("--gcs-path and --job-name are not needed and change nothing")
+    if not build.dry_run:
+        check_project(Surroundings(session.google, plan.vm.project), plan.vm.project)
+        if build.force:
+            plan = _free(compute, plan, again)
+        elif name := _same(compute, plan):
+            return _already(session, name)
+    if build.preflight and not flags.from_folder:
+        warnings += _preflight(session, compute, plan)
+    if build.save_plan:
+        _save(build.save_plan, plan)
+    if build.dry_run:
+        sys.stdout.write(write(plan_view(plan, warnings), flags.output, screen(flags, os.environ, sys.stdout)))
+        return 0
+    for warning in warnings:
+        sys.stderr.write(f"warning: {neutral(warning)}\n")
+    return _build(session, compute, plan)
+
+
+def _preflight(session: Session, compute: BuildCompute, plan: BuildPlan) -> list[str]:
+    findings = preflight(Surroundings(session.google, plan.vm.project), compute, plan)
+    if not findings.problems:
+        return list(findings.warnings)
+    if session.build.dry_run:
+        return [*(f"it can't be built: {p.message}" for p in findings.problems), *findings.warnings]
+    for problem in findings.problems[1:]:
+        sys.stderr.write(f"error: {neutral(problem.message)}\n")
+        sys.stderr.write(f"hint: {neutral(problem.hint)}\n" if problem.hint else "")
+    raise findings.problems[0]
+
+
+def _same(compute: BuildCompute, plan: BuildPlan) -> str:
+    """The disk image of the same plan, finished and left behind by its build; empty if there is none."""
+    found = [image for image in compute.images("imagecache-plan", plan.hash) if image.state is ImageState.READY]
+    # With its VM still there a build isn't finished: it is gone on with.
+    return found[0].name if found and compute.vm(plan.vm.zone, plan.build) is None else ""
+
+
+def _free(compute: BuildCompute, plan: BuildPlan, again: Callable[[int], BuildPlan]) -> BuildPlan:
+    """PLAN under the first name that is free, or whose build is under way: that one is gone on with."""
+    for taken in range(1, 100):
+        if compute.image(plan.output.ref) is None or compute.vm(plan.vm.zone, plan.build) is not None:
+            return plan
+        numbered = again(taken)
+        if numbered.output.ref == plan.output.ref:
+            break
+        plan = numbered
+    raise BadUsage(f"there is a disk image {plan.output.ref.name} already", "take another name with --image-name")
+
+
+def _already(session: Session, name: str) -> int:
+    if session.flags.output == "name":
+        sys.stdout.write(f"diskimage/{name}\n")
+    else:
+        tell = teller(session.flags, session.build.quiet)
+        tell.end("exists", {"diskImage": name}, f"The disk image {name} holds just this already (--force builds anew).")
+    return 0
+
+
+def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
+    log = _log_file(session.around.env, plan.build)
+    if session.flags.sandbox and not session.build.quiet:
+        sys.stderr.write("note: the sandbox plays the VM: the bytes that it reports are not pulled\n")
+    tell = teller(session.flags, session.build.quiet)
+    try:
+        with log.open("a", encoding="utf-8", errors="replace") as out:
+            image = Build(
+                compute, plan, session.around.clock, tell.event, lambda text: print(text, end="", file=out)
+            ).run()
+    except KeyboardInterrupt:
+        tell.clear()
+        raise Interrupted(
+            f"left alone: {plan.build} goes on, for {plan.vm.timeout_s // 60} minutes at the most",
+            f"--resume {plan.build} follows it, --abort {plan.build} removes it",
+        ) from None
+    except UserError as error:
+        tell.clear()
+        error.hint = "; ".join(part for part in (error.hint, f"the VM's log is {log}") if part)
+        raise
+    log.unlink(missing_ok=True)
+    done = f"The disk image {image.name} is ready: projects/{image.project}/global/images/{image.name}"
+    tell.end("ready", {"diskImage": image.name, "project": image.project, "build": plan.build}, done)
+    return 0
+
+
+def _log_file(env: Mapping[str, str], build: str) -> Path:
+    state = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or ".") / ".local" / "state")
+    folder = state / "kubectl-imagecache"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} can't be made: {error.strerror}", "set XDG_STATE_HOME") from error
+    return folder / f"{build}.log"
+
+
+def _resume(session: Session) -> int:
+    name = session.build.resume
+    compute = session.compute(_project(session))
+    vms = compute.vms(name)
+    if vms:
+        return _build(session, compute, unpack_plan(vms[0].packed_plan, name))
+    made = compute.images("imagecache-build", name)
+    if any(image.state is ImageState.READY for image in made):
+        return _already(session, made[0].name)
+    raise NotFound(f"there is no build {name} in {compute.project}", "it may have been aborted; build the plan again")
+
+
+def _abort(session: Session) -> int:
+    name = session.build.abort
+    tell = teller(session.flags, session.build.quiet)
+    removed = abort(session.compute(_project(session)), name, session.around.clock, tell.event)
+    tell.end("aborted", {"build": name, "removed": removed}, f"Removed {', '.join(removed)}.")
+    return 0
+
+
+def _project(session: Session) -> str:
+    named = session.build.project_name or session.flags.project or gcloud_config(session.around.env).project
+    if not named:
+        raise BadUsage("the build's project is not known", "name it with --project")
+    return named
+
+
+def _read_plan(path: Path) -> BuildPlan:
+    try:
+        return from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BadUsage(f"{path} can't be read: {error.strerror}") from error
+
+
+def _save(path: Path, plan: BuildPlan) -> None:
+    try:
+        path.write_text(to_json(plan), encoding="utf-8")
+    except OSError as error:
+        raise BadUsage(f"{path} can't be written: {error.strerror}") from error

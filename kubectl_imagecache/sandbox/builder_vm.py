@@ -1,0 +1,98 @@
+"""Plays the builder on a VM: reads the job out of the start-up script, and reports what the real one would."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+from kubectl_imagecache.core.contents import Layer
+from kubectl_imagecache.core.errors import BadUsage
+from kubectl_imagecache.sandbox.catalog import Catalog
+from kubectl_imagecache.sandbox.cloud import BootHook, Machine
+
+BYTES_PER_S = 180 * 2**20
+"""Compressed bytes that the VM brings in a (virtual) second."""
+BOOT_S = 15.0
+"""From RUNNING until the start-up script begins."""
+_JOB = re.compile(r"job\.json\" <<'END'\n(?P<job>[A-Za-z0-9+/=\s]+)\nEND\n")
+
+
+def played_builder(catalog: Catalog) -> BootHook:
+    """A hook for Cloud.on_boot; machines whose start-up script is not a build are left alone."""
+
+    def boot(machine: Machine) -> None:
+        found = _JOB.search(machine.metadata("startup-script"))
+        if found is not None:
+            job = json.loads(base64.b64decode(found["job"]))
+            machine.write_serial("[    0.000000] Linux version 6.1.0 (played by the sandbox)\r\n")
+            machine.after(BOOT_S, lambda: _Run(machine, catalog, job).begin())
+
+    return boot
+
+
+class _Run:
+    """One run of the builder; lines are numbered from 0."""
+
+    def __init__(self, machine: Machine, catalog: Catalog, job: dict[str, Any]) -> None:
+        self._machine, self._catalog, self._job = machine, catalog, job
+        self._sequence = 0
+        self._at = 0.0
+        self._layers: list[Layer] = []
+        self._pulled = 0
+
+    def begin(self) -> None:
+        """Resolve the images, then bring layer after layer."""
+        images = self._job["images"]
+        self._say("phase", phase="resolve", images=len(images))
+        known: dict[str, Layer] = {}
+        for image in images:
+            name, _, _ = image["reference"].partition("@")
+            repository = name if ":" not in name.rpartition("/")[2] else name.rpartition(":")[0]
+            try:
+                facts = self._catalog.facts(f"{repository}@{image['digest']}", image["platform"].split("/")[1])
+            except (BadUsage, KeyError):
+                words = f"manifests/{image['digest']} of {repository}: 404 Not Found"
+                self._say("failed", kind="registry", message=words, hint="", needed=None)
+                return
+            chain_ids = [layer.chain_id for layer in facts.layers]
+            self._say("image", image=image["reference"], bytes=facts.compressed, layers=chain_ids)
+            known.update({layer.chain_id: layer for layer in facts.layers})
+        self._layers = list(known.values())
+        total = sum(layer.compressed or 0 for layer in self._layers)
+        self._say("phase", phase="layers", layers=len(self._layers), bytes=total)
+        self._next(0, total)
+
+    def _next(self, index: int, total: int) -> None:
+        if index == len(self._layers):
+            self._later(1.0, self._end)
+            return
+        layer = self._layers[index]
+
+        def done() -> None:
+            self._pulled += layer.compressed or 0
+            self._say("layer", layer=layer.chain_id, unpacked=layer.unpacked, files=100)
+            self._say("progress", bytes=self._pulled, of=total, layers={})
+            self._next(index + 1, total)
+
+        self._later((layer.compressed or 0) / BYTES_PER_S, done)
+
+    def _end(self) -> None:
+        self._say("phase", phase="metadata")
+        self._say("phase", phase="check")
+        device = str(self._job["target"]["device"]).rpartition("google-")[2]
+        self._machine.write_disk(device, [layer.chain_id for layer in self._layers])
+        self._say("done", images=len(self._job["images"]), seconds=round(self._at, 1))
+
+    def _later(self, seconds: float, action: Any) -> None:
+        def due() -> None:
+            self._at += seconds
+            action()
+
+        self._machine.after(seconds, due)
+
+    def _say(self, event: str, **fields: object) -> None:
+        line = {"imagecache": 1, "seq": self._sequence, "at": round(self._at, 2), "event": event, **fields}
+        self._sequence += 1
+        self._machine.write_serial(f"startup-script: {json.dumps(line, separators=(',', ':'))}\r\n")

@@ -1,0 +1,90 @@
+"""Follows the builder's report on the VM's serial port, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubectl_imagecache.builder.failures import printable
+from kubectl_imagecache.builder.report import Event, read
+from kubectl_imagecache.core.build import BuilderEnd
+
+_MAX_REST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the builder is."""
+
+    phase: str = ""
+    bytes: int = 0
+    """Compressed bytes pulled."""
+    of: int = 0
+    """Compressed bytes to pull, each layer once; 0 is not known yet."""
+    layers_done: int = 0
+    layers: int = 0
+    at_s: float = 0.0
+    """Seconds since the builder began."""
+
+
+@dataclass(slots=True)
+class ReportReader:
+    """Text in, events out; keeps what the report has said so far."""
+
+    offset: int = 0
+    """Of the serial port, where the next piece begins."""
+    progress: Progress = field(default_factory=Progress)
+    end: BuilderEnd | None = None
+    _rest: str = ""
+    _next: int = 0
+
+    def take(self, text: str, start: int, following: int) -> list[Event]:
+        """The events in TEXT, which began at START; events named `lost` stand for text or lines that are missing."""
+        events: list[Event] = []
+        if start > self.offset:
+            self._rest = ""
+            events.append(Event("lost", -1, self.progress.at_s, {"bytes": start - self.offset}))
+        self.offset = following
+        lines = (self._rest + text).split("\n")
+        self._rest = lines.pop()[-_MAX_REST:]
+        for line in lines:
+            event = read(line)
+            if event is not None:
+                events += self._counted(event)
+        return events
+
+    def _counted(self, event: Event) -> list[Event]:
+        found: list[Event] = []
+        if event.sequence == 0 and self._next:
+            # The VM has booted again: what the first run said no longer holds.
+            self.progress, self.end = Progress(), None
+        elif event.sequence > self._next:
+            found.append(Event("lost", -1, event.at_s, {"lines": event.sequence - self._next}))
+        self._next = event.sequence + 1
+        self._note(event.name, event.fields, event.at_s)
+        return [*found, event]
+
+    def _note(self, name: str, fields: Mapping[str, Any], at_s: float) -> None:
+        old = self.progress
+        if name == "phase":
+            total, layers = fields.get("bytes"), fields.get("layers")
+            self.progress = Progress(
+                printable(str(fields.get("phase", "")), limit=40),
+                old.bytes,
+                total if isinstance(total, int) else old.of,
+                old.layers_done,
+                layers if isinstance(layers, int) else old.layers,
+                at_s,
+            )
+        elif name == "progress":
+            done, total = fields.get("bytes"), fields.get("of")
+            if isinstance(done, int) and isinstance(total, int):
+                self.progress = Progress(old.phase, done, total, old.layers_done, old.layers, at_s)
+        elif name == "layer":
+            self.progress = Progress(old.phase, old.bytes, old.of, old.layers_done + 1, old.layers, at_s)
+        elif name == "done":
+            self.end = BuilderEnd(True)
+        elif name == "failed":
+            said = {key: printable(str(fields.get(key) or "")) for key in ("kind", "message", "hint")}
+            self.end = BuilderEnd(False, said["kind"], said["message"] or "the builder failed", said["hint"])

@@ -1,0 +1,168 @@
+"""Looks, before anything is made, for all that would stop a build half-way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from kubectl_imagecache.clients.compute_build import BuildCompute
+from kubectl_imagecache.clients.compute_preflight import MachineType, Surroundings
+from kubectl_imagecache.core.build_requests import BOOT_DISK_GB, boot_image, network_path, subnet_path
+from kubectl_imagecache.core.errors import BadUsage, NotPermitted, UserError
+from kubectl_imagecache.core.plan import BuildPlan
+from kubectl_imagecache.usecases.plan import is_google
+
+ROLES = {
+    "roles/compute.instanceAdmin.v1": (
+        "compute.instances.create",
+        "compute.instances.get",
+        "compute.instances.delete",
+        "compute.instances.stop",
+        "compute.instances.setMetadata",
+        "compute.instances.setLabels",
+        "compute.instances.getSerialPortOutput",
+        "compute.disks.create",
+        "compute.disks.setLabels",
+        "compute.disks.useReadOnly",
+        "compute.images.create",
+        "compute.images.get",
+        "compute.images.setLabels",
+        "compute.images.update",
+        "compute.subnetworks.use",
+        "compute.zoneOperations.get",
+        "compute.globalOperations.get",
+    ),
+}
+"""The least predefined role, and the permissions on the project that a build needs of it."""
+_ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found."""
+
+    problems: tuple[UserError, ...]
+    """Each would stop the build."""
+    warnings: tuple[str, ...]
+    """May matter, or could not be looked at."""
+
+
+def check_project(around: Surroundings, project: str) -> None:
+    """Raise BadUsage with the right id if PROJECT is a number or a display name, or doesn't exist."""
+    if project.isdecimal():
+        found = around.project_id()
+        hint = f"its id is {found}: --project {found}" if found else "see gcloud projects list"
+        raise BadUsage(f"{project} is a project number, not an id", hint)
+    if not _ID.fullmatch(project):
+        guess = re.sub(r"[^a-z0-9]+", "-", project.lower()).strip("-")
+        raise BadUsage(f"{project!r} is no project id", f"perhaps {guess}; `gcloud projects list` shows ids and names")
+    if around.project_id() is None:
+        raise BadUsage(f"there is no project {project}", "see gcloud projects list")
+
+
+def preflight(around: Surroundings, compute: BuildCompute, plan: BuildPlan) -> Findings:
+    """All problems and warnings of PLAN at once, looked for side by side; raises Unauthenticated and Unavailable."""
+    checks: list[Callable[[], list[UserError | str]]] = [
+        lambda: list(_permissions(around, plan)),
+        lambda: list(_machine_and_quota(around, plan)),
+        lambda: list(_network(around, plan)),
+        lambda: list(_images(around, compute, plan)),
+    ]
+    with ThreadPoolExecutor(len(checks), "preflight") as threads:
+        found = [item for items in threads.map(lambda check: _told(check), checks) for item in items]
+    return Findings(
+        tuple(item for item in found if isinstance(item, UserError)),
+        tuple(item for item in found if isinstance(item, str)),
+    )
+
+
+def _told(check: Callable[[], list[UserError | str]]) -> list[UserError | str]:
+    try:
+        return check()
+    except NotPermitted as error:
+        # What can't be looked at may still be allowed to be made.
+        return [f"not checked beforehand: {error.message}"]
+
+
+def _permissions(around: Surroundings, plan: BuildPlan) -> Iterator[UserError | str]:
+    for role, permissions in ROLES.items():
+        try:
+            missing = sorted(set(permissions) - around.held(permissions))
+        except UserError as error:
+            yield f"permissions were not checked beforehand: {error.message}"
+            return
+        if missing:
+            yield NotPermitted(", ".join(missing), f"projects/{plan.vm.project}", role)
+
+
+def _machine_and_quota(around: Surroundings, plan: BuildPlan) -> Iterator[UserError | str]:
+    vm = plan.vm
+    if not around.has_zone(vm.zone):
+        yield BadUsage(f"there is no zone {vm.zone}", "see gcloud compute zones list")
+        return
+    machine = around.machine_type(vm.zone, vm.machine_type)
+    if machine is None:
+        yield BadUsage(f"{vm.zone} has no machine type {vm.machine_type}", "take another --machine-type or --zone")
+    elif machine.arch and machine.arch != plan.arch:
+        yield BadUsage(
+            f"{vm.machine_type} is an {machine.arch} machine, the images are for {plan.arch}",
+            "take an arm64 machine type such as t2a-standard-4 or c4a-standard-4" if plan.arch == "arm64" else "",
+        )
+    if not around.has_disk_type(vm.zone, vm.disk_type):
+        yield BadUsage(f"{vm.zone} has no disk type {vm.disk_type}", "see gcloud compute disk-types list")
+    yield from _quota(around, plan, machine)
+
+
+def _quota(around: Surroundings, plan: BuildPlan, machine: MachineType | None) -> Iterator[UserError]:
+    boot = BOOT_DISK_GB if not plan.vm.disk_type.startswith("hyperdisk") else 0
+    needed = {"INSTANCES": 1.0, "CPUS": float(machine.cpus if machine else 0), "SSD_TOTAL_GB": float(boot)}
+    if not plan.vm.disk_type.startswith("hyperdisk"):
+        metric = "DISKS_TOTAL_GB" if plan.vm.disk_type == "pd-standard" else "SSD_TOTAL_GB"
+        needed[metric] = needed.get(metric, 0.0) + plan.disk_size_gb
+    if plan.vm.external_ip:
+        needed["IN_USE_ADDRESSES"] = 1.0
+    quotas = around.quotas(plan.vm.region)
+    for metric, amount in needed.items():
+        quota = quotas.get(metric)
+        if quota is not None and quota.usage + amount > quota.limit:
+            left = max(quota.limit - quota.usage, 0)
+            yield UserError(
+                f"the quota {metric} in {plan.vm.region} has {left:g} left, {amount:g} are needed",
+                "ask for more, or take another region with --zone",
+            )
+
+
+def _network(around: Surroundings, plan: BuildPlan) -> Iterator[UserError | str]:
+    vm = plan.vm
+    subnet = subnet_path(vm)
+    shared = bool(subnet) and subnet.split("/")[1] != vm.project
+    if not shared and not around.has_network(network_path(vm)):
+        yield BadUsage(f"there is no network {network_path(vm)}", "name one with --network")
+    outside = sorted(r.host for r in plan.registries if not is_google(urlsplit(r.endpoint).hostname or r.host))
+    if vm.external_ip:
+        if subnet and around.private_google_access(subnet) is None:
+            yield BadUsage(f"there is no subnet {subnet}", "name one with --subnet")
+        return
+    if outside:
+        yield (
+            f"the VM has no external IP: {', '.join(outside)} can be reached only if the network has Cloud NAT"
+            " (or use --external-ip)"
+        )
+    if not subnet and vm.network == "default":
+        subnet = f"projects/{vm.project}/regions/{vm.region}/subnetworks/default"
+    access = around.private_google_access(subnet) if subnet else True
+    if access is None:
+        yield BadUsage(f"there is no subnet {subnet}", "name one with --subnet")
+    elif not access and len(outside) < len(plan.registries):
+        yield f"{subnet} has no Private Google Access: Google's registries can be reached only through Cloud NAT"
+
+
+def _images(around: Surroundings, compute: BuildCompute, plan: BuildPlan) -> Iterator[UserError | str]:
+    if not around.has_image(boot_image(plan)):
+        yield BadUsage(f"there is no boot image {boot_image(plan)}", "name one with --boot-image")
+    present = compute.image(plan.output.ref)
+    if present is not None and present.build != plan.build:
+        yield BadUsage(f"there is a disk image {plan.output.ref.name} already", "take another name with --image-name")

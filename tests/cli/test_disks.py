@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+from kubectl_imagecache.sandbox.embedded import Sandbox
+from kubectl_imagecache.sandbox.faults import Fault
+from tests.cli.conftest import Program
+from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left
+
+
+def leave_a_vm(program: Program, sandbox: Sandbox) -> str:
+    """A build that its client was killed out of; its name."""
+    killer = Killer(at=1)
+    sandbox.world.faults = killer
+    process = subprocess.Popen(
+        [str(program.bin / "kubectl-imagecache"), "rebuild", *NAMED],
+        env={**program.env, **sandbox.env()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    killer.process.append(process.pid)
+    assert process.wait(60) == -signal.SIGKILL
+    (build,) = builds(sandbox)
+    return build
+
+
+def test_what_a_build_has_left_is_listed_and_swept_only_when_asked(program: Program) -> None:
+    with cloud() as sandbox:
+        build = leave_a_vm(program, sandbox)
+        listed = program.imagecache("disks", "list", "-o", "json", **sandbox.env())
+        items = json.loads(listed.stdout)["items"]
+        mine = [(item["kind"], item["name"], item["orphan"]) for item in items if item["build"] == build]
+        assert mine == [("disk", build, False), ("disk", f"{build}-cache", False), ("vm", build, False)]
+
+        shown = program.imagecache("disks", "sweep", "--older-than", "0s", **sandbox.env())
+        assert shown.stderr == "note: nothing was removed; add --yes\n"
+        assert len(left(sandbox)) == 3
+        young = program.imagecache("disks", "sweep", "--yes", **sandbox.env())
+        assert (young.returncode, len(left(sandbox))) == (0, 3)
+
+        swept = program.imagecache("disks", "sweep", "--older-than", "0s", "--yes", **sandbox.env())
+        assert swept.stderr == f"removed VM {build}\n"
+        assert left(sandbox) == []
+
+
+def test_finished_disk_images_and_names_that_are_not_ours_are_never_swept(program: Program) -> None:
+    with cloud() as sandbox:
+        with sandbox.world.lock:
+            sandbox.cloud.add_image({"name": "finished", "labels": {"imagecache-build": "imagecache-0123456789ab"}})
+            pending = {"name": "theirs", "status": "PENDING", "labels": {"imagecache-build": "backup"}}
+            sandbox.cloud.add_image(pending)
+        swept = program.imagecache("disks", "sweep", "--older-than", "0s", "--yes", **sandbox.env())
+        assert swept.returncode == 0, swept.stderr
+        assert swept.stderr == ""
+        names = program.imagecache("disks", "list", "-o", "name", **sandbox.env()).stdout.split()
+        assert names == ["disk-image/theirs", "disk-image/finished"]
+
+
+def test_a_refusal_names_the_permission(program: Program) -> None:
+    with cloud() as sandbox:
+        sandbox.world.faults.rules.append(Fault(status=403, service="compute", path="aggregated/disks", times=-1))
+        found = program.imagecache("disks", "list", **sandbox.env())
+        assert (found.returncode, found.stdout) == (1, "")
+        assert found.stderr.startswith("error: not permitted: compute.disks.list on projects/sandbox-project")
