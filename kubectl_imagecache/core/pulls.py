@@ -35,6 +35,8 @@ class PulledMessage:
     """Pull and queue together; None if the image was there already."""
     size: int | None = None
     """Bytes, where the kubelet tells."""
+    waiting_told: bool = False
+    """Whether the kubelet told the queue apart (1.27 and newer); if not, `seconds` includes it."""
 
     @property
     def present(self) -> bool:
@@ -92,7 +94,8 @@ def parse_pulled(message: str) -> PulledMessage | None:
     if match := _PULLED.fullmatch(message):
         seconds = parse_duration(match["pull"]) / 1e9
         waiting = parse_duration(match["wait"]) / 1e9 if match["wait"] else seconds
-        return PulledMessage(_unquote(match["image"]), seconds, waiting, int(match["size"]) if match["size"] else None)
+        size = int(match["size"]) if match["size"] else None
+        return PulledMessage(_unquote(match["image"]), seconds, waiting, size, bool(match["wait"]))
     if match := _PRESENT.fullmatch(message):
         return PulledMessage(_unquote(match["image"]), None, None)
     return None
