@@ -33,7 +33,7 @@ class _Shape(msgspec.Struct, rename="camel"):
     kind: str | None = None
     api_version: str | None = None
     items: list[_Kind] | None = None
-    node_pools: msgspec.Raw | None = None
+    node_pools: msgspec.Raw = msgspec.Raw()
     self_link: str | None = None
 
 
@@ -141,7 +141,7 @@ def _shape(element: bytes) -> _Shape:
 
 
 def _is_cluster(shape: _Shape) -> bool:
-    return not shape.api_version and (shape.node_pools is not None or "/clusters/" in (shape.self_link or ""))
+    return not shape.api_version and (bytes(shape.node_pools) != b"" or "/clusters/" in (shape.self_link or ""))
 
 
 def _holds(shape: _Shape, file: Path) -> str:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +121,31 @@ def _write_list(file: Path, resource: str, pages: Iterable[bytes]) -> None:
             for item in decode_page(page, shape, resource, Unreadable()).items:
                 if resource == "events" and item.reason != "Pulled":
                     continue
-                fields = {"apiVersion": api_version, "kind": kind, **_known(msgspec.to_builtins(item))}
+                fields = {"apiVersion": api_version, "kind": kind, **_known(item)}
                 out.write(separator + encoder.encode(fields))
                 separator = b",\n"
         out.write(b"\n]}\n")
 
 
 def _known(value: Any) -> Any:
-    """VALUE without the fields that are null."""
+    """VALUE as JSON's types, without the fields that are null."""
+    if isinstance(value, msgspec.Struct):
+        fields = ((name, getattr(value, attribute)) for attribute, name in _fields(type(value)))
+        return _known(dict(fields))
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value) if bytes(value) else None
     if isinstance(value, dict):
-        return {key: _known(inner) for key, inner in value.items() if inner is not None}
+        known = ((key, _known(inner)) for key, inner in value.items())
+        return {key: inner for key, inner in known if inner is not None}
     if isinstance(value, list):
         return [_known(inner) for inner in value]
     return value
+
+
+@cache
+def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """Attributes and their names in JSON."""
+    return tuple((field.name, field.encode_name) for field in msgspec.structs.fields(shape))
 
 
 def _write_json(file: Path, document: Any) -> None:

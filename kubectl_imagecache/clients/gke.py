@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
+from kubectl_imagecache.clients.http import split
 from kubectl_imagecache.clients.target import ClusterSummary, ClusterTarget
 from kubectl_imagecache.core.errors import BadAnswer, NotFound
 from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk
@@ -214,7 +215,7 @@ def _summary(cluster: _Cluster, project: str) -> ClusterSummary:
 
 
 def _host(endpoint: str) -> str:
-    return (urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").hostname or endpoint).lower()
+    return (split(endpoint if "//" in endpoint else f"//{endpoint}").hostname or endpoint).lower()
 
 
 def _q(text: str) -> str:

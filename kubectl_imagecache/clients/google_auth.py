@@ -148,6 +148,8 @@ def _from_adc(path: Path, http: Http, quota_project: str) -> Source:
         try:
             credentials.refresh(_transport(http))
         except (GoogleAuthError, OSError, ValueError) as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
             # Not the library's text: it may quote the request.
             raise Unauthenticated(
                 f"Google refuses the credentials in {path}, or they have expired", LOGIN_HINT

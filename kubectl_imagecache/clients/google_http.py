@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import Enum
-from urllib.parse import urlsplit
 
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
-from kubectl_imagecache.clients.http import Answer, Http, is_loopback
+from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
 
 
@@ -71,7 +70,7 @@ def places(env: Mapping[str, str]) -> dict[Api, str]:
 
 def may_have_token(url: str) -> bool:
     """Whether a Google token may be sent to URL: https to googleapis.com, or this machine (an override)."""
-    parts = urlsplit(url)
+    parts = split(url)
     host = parts.hostname or ""
     return is_loopback(url) or (
         parts.scheme == "https" and (host == "googleapis.com" or host.endswith(".googleapis.com"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from kubectl_imagecache.clients.retry import (
     DEFAULT,
@@ -101,7 +101,10 @@ class Http:
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
-            url = urljoin(url, location)
+            try:
+                url = urljoin(url, location)
+            except ValueError:
+                raise BadAnswer(f"{answer.host} redirects to a malformed address") from None
             sent = _headers_for(target, url, sent)
         raise BadAnswer(f"{host_of(url)} redirects in circles")
 
@@ -110,12 +113,13 @@ class Http:
         from urllib3.exceptions import HTTPError, SSLError
 
         host = host_of(url)
+        deadline = self._pace.monotonic() + self._limits.read_s
         timeout = urllib3.Timeout(connect=self._limits.connect_s, read=self._limits.read_s)
         options: dict[str, Any] = {"retries": False, "preload_content": False, "timeout": timeout}
         try:
             response = self._pool(url).urlopen(method, url, body=body, headers=headers, redirect=False, **options)
             try:
-                content = self._read(response, host, max_bytes or self._limits.max_bytes)
+                content = self._read(response, host, deadline, max_bytes or self._limits.max_bytes)
             except BaseException:
                 response.close()
                 raise
@@ -132,10 +136,9 @@ class Http:
             raise TryAgain(failed, retry_after(lower.get("retry-after")))
         return Answer(response.status, lower, content, host)
 
-    def _read(self, response: urllib3.BaseHTTPResponse, host: str, max_bytes: int) -> bytes:
+    def _read(self, response: urllib3.BaseHTTPResponse, host: str, deadline: float, max_bytes: int) -> bytes:
         # read1 returns what has arrived, so that a server that drips bytes can't stretch one read for ever.
         read: Callable[[int], bytes] = getattr(response, "read1", response.read)
-        deadline = self._pace.monotonic() + self._limits.read_s
         parts: list[bytes] = []
         length = 0
         while chunk := read(CHUNK):
@@ -154,24 +157,32 @@ class Http:
         return self._pools[proxy]
 
 
+def split(url: str) -> SplitResult:
+    """URL's parts; a malformed one has none, so that it is no host's."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
 def is_loopback(url: str) -> bool:
     """Whether URL names this machine: localhost, 127.0.0.1 or ::1."""
-    return (urlsplit(url).hostname or "") in LOOPBACK
+    return (split(url).hostname or "") in LOOPBACK
 
 
 def host_of(url: str) -> str:
     """`HOST[:PORT]` of URL, without user and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return split(url).netloc.rpartition("@")[2]
 
 
 def origin_of(url: str) -> tuple[str, str]:
     """Scheme and `HOST[:PORT]`, lower-case."""
-    return urlsplit(url).scheme.lower(), host_of(url).lower()
+    return split(url).scheme.lower(), host_of(url).lower()
 
 
 def proxy_for(url: str, env: Mapping[str, str]) -> str:
     """The proxy that ENV names for URL; empty if none. This machine is never asked through one."""
-    scheme, host = urlsplit(url).scheme, urlsplit(url).hostname or ""
+    scheme, host = split(url).scheme, split(url).hostname or ""
     name = f"{scheme}_proxy"
     proxy = env.get(name) or env.get(name.upper()) or env.get("all_proxy") or env.get("ALL_PROXY") or ""
     if not proxy or host in LOOPBACK:
@@ -205,9 +216,9 @@ def _new_pool(proxy: str) -> urllib3.PoolManager:
         ca_certs = certifi.where()
     if not proxy:
         return urllib3.PoolManager(maxsize=8, ca_certs=ca_certs)
-    user = urlsplit(proxy).netloc.rpartition("@")[0]
+    user = split(proxy).netloc.rpartition("@")[0]
     headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
-    bare = f"{urlsplit(proxy).scheme}://{host_of(proxy)}"
+    bare = f"{split(proxy).scheme}://{host_of(proxy)}"
     return urllib3.ProxyManager(bare, maxsize=8, ca_certs=ca_certs, proxy_headers=headers)
 
 
@@ -220,12 +231,12 @@ def _trouble(error: Exception) -> str:
         return "can't be trusted: its certificate does not verify"
     if isinstance(error, errors.NameResolutionError):
         return "has no address"
+    if isinstance(error, errors.NewConnectionError):
+        return "refuses connections" if "refused" in str(error) else "can't be reached"
     if isinstance(error, errors.ConnectTimeoutError):
         return "does not answer (no connection in time)"
     if isinstance(error, (errors.ReadTimeoutError, TimeoutError)):
         return "is too slow"
-    if isinstance(error, errors.NewConnectionError):
-        return "refuses connections" if "refused" in str(error) else "can't be reached"
     if isinstance(error, errors.IncompleteRead) or "IncompleteRead" in str(error):
         return "ended its answer half-way"
     if isinstance(error, errors.LocationValueError):

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from kubectl_imagecache.clients.docker_config import DockerConfig, Found, Login
 from kubectl_imagecache.clients.google_auth import TOKEN, GoogleAuth
-from kubectl_imagecache.clients.http import Answer, Http, host_of, is_loopback
+from kubectl_imagecache.clients.http import Answer, Http, host_of, is_loopback, split
 from kubectl_imagecache.core.errors import BadAnswer, Unauthenticated, UserError
 
 GOOGLE_HOST = re.compile(r"(?:[a-z0-9-]+\.)*pkg\.dev|(?:[a-z0-9-]+\.)?gcr\.io")
@@ -119,7 +119,7 @@ class RegistryAuth:
         login = self._login(place)
         if login is not None and login.registry_token:
             return _Header(f"Bearer {_checked(login.registry_token, place)}", None)
-        if login is not None and not _may_see(login, place, realm):
+        if login is not None and not may_see(login, place, realm):
             login = None
         # Our own scope, never the registry's: no more than pulling this one repository.
         query = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
@@ -133,7 +133,7 @@ class RegistryAuth:
             content_type = {"Content-Type": "application/x-www-form-urlencoded"}
             answer = self._http.send("POST", realm, content_type, urlencode(form).encode(), max_bytes=1 << 20)
         else:
-            url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
+            url = f"{realm}{'&' if split(realm).query else '?'}{urlencode(query)}"
             headers = {"Authorization": _basic(login)} if login is not None else {}
             answer = self._http.get(url, headers, max_bytes=1 << 20)
         if answer.status != 200:
@@ -151,7 +151,7 @@ class RegistryAuth:
         return _Header(f"Bearer {_checked(token, place)}", self._now() + lifetime)
 
     def _check_realm(self, place: Place, realm: str) -> None:
-        parts = urlsplit(realm)
+        parts = split(realm)
         local = is_loopback(realm) and is_loopback(place.base)
         if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
             raise BadAnswer(f"{place.host} sends us for a token to {host_of(realm) or 'nowhere'}, which is not https")
@@ -193,11 +193,11 @@ def _checked(token: object, place: Place) -> str:
     return token
 
 
-def _may_see(login: Login, place: Place, realm: str) -> bool:
+def may_see(login: Login, place: Place, realm: str) -> bool:
     """Whether the token server REALM may see LOGIN: what is Google's goes to Google's hosts (and this machine) only."""
     if login.user != "oauth2accesstoken" and not GOOGLE_HOST.fullmatch(place.host):
         return True
-    return is_loopback(realm) or GOOGLE_HOST.fullmatch((urlsplit(realm).hostname or "").lower()) is not None
+    return is_loopback(realm) or GOOGLE_HOST.fullmatch((split(realm).hostname or "").lower()) is not None
 
 
 def _is_mirror(place: Place) -> bool:

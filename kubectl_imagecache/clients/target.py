@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from kubectl_imagecache.clients.google_auth import config_dir
-from kubectl_imagecache.clients.http import is_loopback
+from kubectl_imagecache.clients.http import is_loopback, split
 from kubectl_imagecache.core.errors import BadUsage, NotFound, UserError
 from kubectl_imagecache.core.views import Gap
 
@@ -148,7 +147,7 @@ def _fits(cluster: ClusterSummary, location: str, name: str) -> bool:
 
 
 def _address(server: str) -> str:
-    return (urlsplit(server if "//" in server else f"//{server}").hostname or "").lower()
+    return (split(server if "//" in server else f"//{server}").hostname or "").lower()
 
 
 def gcloud_config(env: Mapping[str, str]) -> GcloudConfig:
@@ -162,11 +161,10 @@ def gcloud_config(env: Mapping[str, str]) -> GcloudConfig:
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(_text(file), str(file))
+    except configparser.MissingSectionHeaderError as error:
+        raise BadUsage(f"{file}, line {error.lineno}: not an INI file") from error
     except configparser.ParsingError as error:
-        line = error.errors[0][0] if error.errors else 1
-        raise BadUsage(f"{file}, line {line}: not an INI file") from error
-    except configparser.Error as error:
-        raise BadUsage(f"{file}, line {getattr(error, 'lineno', 1)}: not an INI file") from error
+        raise BadUsage(f"{file}, line {error.errors[0][0]}: not an INI file") from error
 
     def setting(section: str, key: str) -> str:
         variable = f"CLOUDSDK_{section}_{key}".upper()

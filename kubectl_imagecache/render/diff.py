@@ -8,8 +8,9 @@ from kubectl_imagecache.core.report import StatusReport
 from kubectl_imagecache.render.difference import SIGNS, Change, ChangeKind, changes
 from kubectl_imagecache.render.documents import diff_document
 from kubectl_imagecache.render.images import unknown_notes
+from kubectl_imagecache.render.screen import Screen
 from kubectl_imagecache.render.table import Cell, Column, Table, cell, number
-from kubectl_imagecache.render.text import gib, hexes, neutral
+from kubectl_imagecache.render.text import cut, gib, hexes, neutral, width
 from kubectl_imagecache.render.view import View
 
 _STYLES = {
@@ -45,7 +46,11 @@ def diff_view(report: StatusReport, *, everything: bool, layers: bool) -> View:
         items="items",
         table=Table(columns, tuple(_row(change, layers) for change in shown)),
         names=tuple(dict.fromkeys(f"image/{change.ref}" for change in shown)),
-        notes=lambda screen: [*_layer_lines(shown, layers), *_summary(found), *unknown_notes(report, screen)],
+        notes=lambda screen: [
+            *_layer_lines(shown if layers else [], screen),
+            *_summary(found),
+            *unknown_notes(report, screen),
+        ],
         empty="No differences.",
     )
 
@@ -80,12 +85,15 @@ def _version(text: str) -> str:
     return hexes(text) if ":" in text else neutral(text)
 
 
-def _layer_lines(shown: list[Change], layers: bool) -> list[str]:
+def _layer_lines(shown: list[Change], screen: Screen) -> list[str]:
     lines: list[str] = []
-    for change in shown if layers else ():
+    for change in shown:
         if change.match is None or not change.match.layer_list or change.kind in _QUIET:
             continue
-        lines += ["", f"{neutral(change.pool)}: {SIGNS[change.kind]} {neutral(change.ref.familiar)}"]
+        sign, image = f"{SIGNS[change.kind]} {neutral(change.pool)}: ", neutral(change.ref.familiar)
+        if screen.cells is not None:
+            image = cut(image, screen.cells - width(sign), keep_end=True)
+        lines += ["", sign + image]
         for layer in change.match.layer_list:
             sign = "=" if layer.chain_id in change.match.cached_chain_ids else "+"
             lines.append(f"  {sign} {hexes(layer.chain_id)}  {gib(layer.compressed)}")

@@ -68,7 +68,7 @@ def _row(status: PoolStatus, image: CachedImage) -> tuple[Cell, ...]:
         Cell(neutral(image.ref.familiar), str(image.ref)),
         Cell(hexes(image.digest), image.digest),
         Cell("-" if image.compressed is None else gib(image.compressed), image.compressed),
-        cell(image.platform or "-"),
+        cell(image.platform),
         Cell(str(pods), pods, "" if pods else "dim"),
         number(max((use.nodes for use in users), default=0)),
     )

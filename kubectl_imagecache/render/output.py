@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from kubectl_imagecache.core.errors import BadUsage
+from kubectl_imagecache.render.formats import FORMATS
 from kubectl_imagecache.render.jsonpath import as_text, parse_path
 from kubectl_imagecache.render.jsonpath import render as render_jsonpath
 from kubectl_imagecache.render.screen import Screen
@@ -16,8 +17,6 @@ from kubectl_imagecache.render.table import Column, Table, cell, lay_out
 from kubectl_imagecache.render.text import neutral
 from kubectl_imagecache.render.view import View
 
-FORMATS = ("table", "wide", "json", "yaml", "name", "csv", "markdown", "jsonpath=", "custom-columns=")
-"""What -o takes; those that end in = take a template."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"([\\`*_<>\[\]|#~])")
 
@@ -101,7 +100,7 @@ def _custom(view: View, spec: str) -> Table:
 
 
 def _csv(table: Table, screen: Screen) -> str:
-    """Raw values; a text that a spreadsheet would take for a formula gets an apostrophe before it (OWASP: CSV injection)."""
+    """Raw values; a text that a spreadsheet takes for a formula gets an apostrophe before it (OWASP: CSV injection)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if screen.headers:

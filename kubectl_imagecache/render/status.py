@@ -76,13 +76,13 @@ def _row(status: PoolStatus, report: StatusReport, name: Namer) -> tuple[Cell, .
         cell(status.pool.name),
         Cell(state.value, state.value, STATE_STYLES[state]),
         number(status.nodes),
-        cell(disks or "-"),
+        cell(disks),
         Cell(age(created, report.observed_at), time(created)),
         Cell(f"{coverage.images.part}/{coverage.images.whole}" if coverage else "-", _ratio(status, "images")),
         Cell("-" if share is None else percent(share), _ratio(status, "bytes")),
         Cell(percent(coverage.pulls) if coverage else "-", _ratio(status, "pulls")),
         Cell(cold_start_text(cold), round(cold.seconds, 3) if cold else None),
-        cell(status.pool.version or "-"),
+        cell(status.pool.version),
         _why(status, name),
     )
 
@@ -102,7 +102,7 @@ def _why(status: PoolStatus, name: Namer) -> Cell:
         unused = sum(isinstance(reason, Unused) for reason in status.verdict.reasons)
         text = f"{unused} cached but unused" if unused else "-"
         return Cell(text, text)
-    more = f", +{len(main) - 1} more" if len(main) > 1 else ""
+    more = f" +{len(main) - 1} more" if len(main) > 1 else ""
     short = words(main[0], name).short
     return Cell(short, short + more, tail=more)
 
@@ -170,7 +170,8 @@ def _suggested(suggestion: Suggestion, name: Namer, screen: Screen) -> list[str]
     """The command stands alone on its line and is never wrapped: it is there to be copied."""
     advice = neutral(suggestion.advice)
     if not suggestion.argv:
-        return wrapped(f"To mend it: {advice}", "  ", "    ", screen.cells) if advice else []
+        cells = None if advice.startswith("gcloud ") else screen.cells
+        return wrapped(f"To mend it: {advice}", "  ", "    ", cells) if advice else []
     command = f"{screen.program} {shlex.join(neutral(word) for word in suggestion.argv)}"
     lines = [f"  To mend it: {paint(command, 'bold') if screen.colour else command}"]
     parts = [f"adds {_named(suggestion.adds, name, screen)}"] if suggestion.adds else []

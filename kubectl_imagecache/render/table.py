@@ -35,8 +35,8 @@ class Cell:
 
 
 def cell(text: str, style: str = "") -> Cell:
-    """A cell of outside TEXT, made neutral."""
-    return Cell(neutral(text), text, style)
+    """A cell of outside TEXT, made neutral; `-` for people where it is empty."""
+    return Cell(neutral(text) or "-", text, style)
 
 
 def number(value: int) -> Cell:
@@ -86,9 +86,8 @@ def lay_out(table: Table, cells: int | None, *, wide: bool, headers: bool, colou
 
 
 def _natural(table: Table, index: int, headers: bool) -> int:
-    texts = [row[index].text + row[index].tail for row in table.rows] + (
-        [table.columns[index].title] if headers else []
-    )
+    texts = [row[index].text + row[index].tail for row in table.rows]
+    texts += [table.columns[index].title] if headers else []
     return max((width(text) for text in texts), default=0)
 
 
@@ -100,7 +99,9 @@ def _total(widths: Sequence[int], gap: int) -> int:
     return sum(widths) + gap * max(0, len(widths) - 1)
 
 
-def _that_fit(columns: Sequence[Column], shown: Sequence[int], natural: dict[int, int], cells: int | None) -> list[int]:
+def _that_fit(
+    columns: Sequence[Column], shown: Sequence[int], natural: dict[int, int], cells: int | None, gap: int
+) -> list[int]:
     left = list(shown)
     while cells is not None and _total([_least(columns[i], natural[i]) for i in left], gap) > cells:
         droppable = [i for i in left if columns[i].drop]

@@ -151,7 +151,7 @@ def _(reason: why.NotACache, name: Namer) -> Words:
 
 @words.register
 def _(reason: why.ImageStreamingOff, name: Namer) -> Words:
-    return Words("image streaming is off", "Image streaming is off in this pool, and cache disks need it.")
+    return Words("image streaming off", "Image streaming is off in this pool, and cache disks need it.")
 
 
 @words.register

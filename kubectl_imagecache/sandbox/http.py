@@ -161,6 +161,8 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
             if response.stream is not None:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
+                # A watch may stay silent for long; its client waits for the headers.
+                self.wfile.flush()
                 for chunk in response.stream:
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                     self.wfile.flush()

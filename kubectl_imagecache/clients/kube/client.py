@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +22,7 @@ from kubectl_imagecache.clients.kube.nodes import NodeFold
 from kubectl_imagecache.clients.kube.options import KubeOptions, Scope
 from kubectl_imagecache.clients.kube.pods import PodFold
 from kubectl_imagecache.clients.kube.templates import KINDS, TemplateFold
-from kubectl_imagecache.clients.kube.transport import Stopped, Transport
+from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.clients.kube.view import Folds, combine
 from kubectl_imagecache.clients.kube.wire import Item
 from kubectl_imagecache.core.clock import Clock, SystemClock
@@ -30,6 +32,8 @@ from kubectl_imagecache.core.views import Gap, KubeView
 _ROOTS = {"nodes": "/api/v1", "pods": "/api/v1", "events": "/api/v1"} | {
     resource: "/apis/batch/v1" if resource.endswith("jobs") else "/apis/apps/v1" for resource in KINDS
 }
+_VITAL = {"nodes", "pods"}
+"""Without both of them there is nothing to say."""
 _SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 
 
@@ -63,17 +67,16 @@ class Kube:
         clock = clock or SystemClock()
         files = find_files(options, env, home or Path.home())
         if not files and env.get(_SERVICE_HOST):
-            login = log_in_from_pod(clock, env, pod_folder)
-            return cls(
-                "", login.configuration.host, _pod_namespace(pod_folder), _transport(login, {}, options, clock, chance)
-            )
+            login = log_in_from_pod(env, pod_folder)
+            transport = _transport(login, {}, options, clock, chance)
+            return cls("", login.server, _pod_namespace(pod_folder), transport)
         if not files and not options.server:
             raise NotFound(
                 "there is no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists",
                 "gcloud container clusters get-credentials CLUSTER --location LOCATION, or --kubeconfig FILE",
             )
         choice = choose(merge(files), options)
-        login = log_in(choice, clock)
+        login = log_in(choice, clock, env)
         transport = _transport(login, choice.user, options, clock, chance)
         return cls(choice.context, transport.server, choice.namespace, transport)
 
@@ -84,22 +87,21 @@ class Kube:
         forbidden. Raises NotPermitted if both are, BadUsage for a malformed selector, and what Transport.get raises.
         """
         folds = Folds.begin(scope)
+        stop = Event()
+        reader = replace(self, transport=replace(self.transport, stop=stop))
         reads: dict[str, Callable[[], list[Gap]]] = {
-            "nodes": lambda: self._nodes(folds),
-            "pods": lambda: self._pods(folds),
+            "nodes": partial(reader._nodes, folds),
+            "pods": partial(reader._pods, folds),
         }
         if scope.events:
-            reads["events"] = lambda: self._events(folds)
+            reads["events"] = partial(reader._events, folds)
         if scope.templates:
-            reads["templates"] = lambda: self._templates(folds)
-        self.transport.stop.clear()
-        with ThreadPoolExecutor(len(reads)) as threads:
-            futures = {what: threads.submit(self._guarded, read) for what, read in reads.items()}
-            try:
-                gaps = _outcomes(futures, folds)
-            except BaseException:
-                self.transport.stop.set()
-                raise
+            reads["templates"] = partial(reader._templates, folds)
+        futures = {what: _started(read) for what, read in reads.items()}
+        try:
+            gaps = _outcomes(futures, folds)
+        finally:
+            stop.set()  # Whatever is still being read is not needed any more.
         return combine(folds, gaps)
 
     def json_pages(self, resource: str) -> Iterator[bytes]:
@@ -109,13 +111,6 @@ class Kube:
         if resource not in _ROOTS:
             raise BadUsage(f"can't save {resource!r}", f"one of {', '.join(_ROOTS)}")
         return spooled(self.transport, f"{_ROOTS[resource]}/{resource}", resource)
-
-    def _guarded(self, read: Callable[[], list[Gap]]) -> list[Gap]:
-        try:
-            return read()
-        except Unauthenticated:
-            self.transport.stop.set()  # Every other read would fail alike.
-            raise
 
     def _nodes(self, folds: Folds) -> list[Gap]:
         def begin() -> Callable[[wire.Node], None]:
@@ -179,24 +174,35 @@ class Kube:
         return unreadable.gaps(resource)
 
 
+def _started(read: Callable[[], list[Gap]]) -> Future[list[Gap]]:
+    """READ, begun in a thread of its own; one that hangs in a read does not keep the process from ending."""
+    future: Future[list[Gap]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(read())
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that asks for the result
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
 def _outcomes(futures: Mapping[str, Future[list[Gap]]], folds: Folds) -> list[Gap]:
-    """The gaps of all reads; raise the first error that leaves nothing to say."""
+    """The gaps of all reads; raise the error that leaves nothing to say."""
     gaps: list[Gap] = []
     failed: dict[str, UserError] = {}
     for what, future in futures.items():
         try:
             gaps += future.result()
             folds.read.add(what)
-        except Stopped:
-            continue
         except UserError as error:
+            if isinstance(error, Unauthenticated) or (what in _VITAL and not isinstance(error, NotPermitted)):
+                raise
             failed[what] = error
             gaps.append(_gap(what, error))
-            if what in ("nodes", "pods") and not isinstance(error, NotPermitted):
-                raise
-    for cause in failed.values():
-        if isinstance(cause, Unauthenticated) or {"nodes", "pods"} <= failed.keys():
-            raise cause
+    if failed.keys() >= _VITAL:
+        raise failed["nodes"]
     return gaps
 
 
@@ -207,20 +213,10 @@ def _gap(what: str, error: UserError) -> Gap:
 def _transport(
     login: Login, user: Mapping[str, Any], options: KubeOptions, clock: Clock, chance: Callable[[], float]
 ) -> Transport:
-    import urllib3
-    from kubernetes.client.rest import RESTClientObject
-
-    configuration = login.configuration
-    if not configuration.verify_ssl:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # The kubeconfig asks for it.
-    try:
-        pool = RESTClientObject(configuration).pool_manager
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't use the certificates of context {options.context or 'current'!r}: {error}") from error
     return Transport(
-        server=configuration.host.rstrip("/"),
-        pool=pool,
-        credentials=login,
+        server=login.server,
+        pool=login.pool,
+        credentials=login.credentials,
         clock=clock,
         random=chance,
         timeout_s=options.request_timeout_s,
@@ -238,8 +234,12 @@ def impersonation(user: Mapping[str, Any], options: KubeOptions) -> tuple[tuple[
     headers = [("Impersonate-User", name)] if name else []
     headers += [("Impersonate-Group", group) for group in groups]
     headers += [("Impersonate-Uid", uid)] if uid else []
-    if any(not text.isprintable() for _, text in headers):
-        raise BadUsage("--as, --as-group and --as-uid can't hold control characters")
+    extra = user.get("as-user-extra")
+    if name and isinstance(extra, dict) and not options.as_user:
+        for key, values in extra.items():
+            headers += [(f"Impersonate-Extra-{quote(str(key), safe='')}", str(value)) for value in values or ()]
+    if any(not text.isascii() or not text.isprintable() for _, text in headers):
+        raise BadUsage("names to impersonate can hold printable ASCII characters only")
     return tuple(headers)
 
 

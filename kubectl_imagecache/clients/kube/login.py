@@ -1,19 +1,24 @@
-"""Credentials for the API server, loaded by the kubernetes package from a chosen context or from within a pod."""
+"""Credentials for the API server: those of a chosen context, or of the pod that this runs in."""
 
 from __future__ import annotations
 
 import base64
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kubectl_imagecache.clients.kube.direct import is_plain, plain_pool, plain_token
 from kubectl_imagecache.clients.kube.kubeconfig import Choice
+from kubectl_imagecache.clients.kube.transport import Credentials
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import Unauthenticated, UserError
+
+if TYPE_CHECKING:
+    import urllib3
 
 IN_CLUSTER_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its service account's token, CA certificate and namespace."""
@@ -23,79 +28,120 @@ _EARLY = timedelta(minutes=1)
 """A token is renewed so long before it runs out."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Login:
-    """What the kubernetes package made of the credentials; renewed when they run out."""
+    """A way to the server, and who we are there."""
 
-    choice: Choice | None
-    """None within a cluster, where the package itself reads the token file again."""
+    server: str
+    """URL."""
+    pool: urllib3.PoolManager
+    credentials: Credentials
+
+
+@dataclass(slots=True)
+class PluginToken:
+    """The token that an exec plugin gave; renewed before it runs out, and when the server rejects it."""
+
+    choice: Choice
     clock: Clock
-    configuration: Any
-    """kubernetes.client.Configuration."""
-    expires: datetime | None = None
+    token: str
+    expires: datetime | None
 
     def headers(self) -> Mapping[str, str]:
         """Headers that authenticate one request."""
         if self.expires is not None and self.clock.now() >= self.expires - _EARLY:
             self.renew()
-        found: dict[str, str] = {}
-        for setting in self.configuration.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                found[setting["key"]] = setting["value"]
-        return found
+        return {"Authorization": f"Bearer {self.token}"}
 
     def renew(self) -> bool:
-        """Run the exec plugin again; False if there is none. Raises Unauthenticated if it fails."""
-        if self.choice is None or not self.choice.user.get("exec"):
-            return False
-        # New client certificates would need a new connection pool; plugins that GKE knows give tokens.
-        token, self.expires = run_plugin(self.choice)
-        if "token" not in token:
-            return False
-        self.configuration.refresh_api_key_hook = None
-        for key in self.configuration.api_key:
-            self.configuration.api_key[key] = f"Bearer {token['token']}"
-        return True
+        """Run the plugin again; raise Unauthenticated if it fails."""
+        fields, self.expires = run_plugin(self.choice)
+        self.token = fields.get("token", "")
+        return bool(self.token)
 
 
-def log_in(choice: Choice, clock: Clock) -> Login:
+@dataclass(frozen=True, slots=True)
+class PackageCredentials:
+    """Credentials that the kubernetes package holds and renews itself."""
+
+    configuration: Any
+    """kubernetes.client.Configuration."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that authenticate one request."""
+        settings = self.configuration.auth_settings().values()
+        return {one["key"]: one["value"] for one in settings if one["in"] == "header" and one["value"]}
+
+    def renew(self) -> bool:
+        """The package renews before each request if need be; a rejection is final."""
+        return False
+
+
+def log_in(choice: Choice, clock: Clock, env: Mapping[str, str]) -> Login:
     """Load CHOICE's credentials; Unauthenticated for a failing plugin, UserError for what can't be loaded."""
+    plugin_token: PluginToken | None = None
+    if choice.user.get("exec") and not choice.user.get("token") and not choice.user.get("tokenFile"):
+        # The package only logs what a plugin does wrong and goes on without credentials, so it is run first.
+        given, expires = run_plugin(choice)
+        if "token" in given:
+            plugin_token = PluginToken(choice, clock, given["token"], expires)
+        user = {key: value for key, value in choice.user.items() if key != "exec"} | given
+        choice = replace(choice, user=user)
+    if is_plain(choice, env):
+        server = str(choice.cluster["server"]).rstrip("/")
+        return Login(server, plain_pool(choice), plugin_token or plain_token(choice.user))
+    configuration = _load(choice)
+    credentials = plugin_token or PackageCredentials(configuration)
+    return Login(configuration.host.rstrip("/"), _pool(configuration, choice.context), credentials)
+
+
+def _load(choice: Choice) -> Any:
     from kubernetes import config
     from kubernetes.client import Configuration
     from kubernetes.config import ConfigException
 
     load: Any = config.load_kube_config_from_dict
-    user = dict(choice.user)
-    expires = None
-    if user.get("exec") and not user.get("token") and not user.get("tokenFile"):
-        # The package only logs what a plugin does wrong and goes on without credentials, so it is run first.
-        given, expires = run_plugin(choice)
-        del user["exec"]
-        user.update(given)
     document = {
         "current-context": "chosen",
         "contexts": [{"name": "chosen", "context": {"cluster": "chosen", "user": "chosen"}}],
         "clusters": [{"name": "chosen", "cluster": dict(choice.cluster)}],
-        "users": [{"name": "chosen", "user": user}],
+        "users": [{"name": "chosen", "user": dict(choice.user)}],
     }
     configuration = type.__call__(Configuration)  # Not the copy of a process-wide default.
+    whose = f"can't use user {choice.user_name!r} of context {choice.context!r}"
     try:
         load(document, client_configuration=configuration, persist_config=False)
     except ConfigException as error:
-        raise UserError(
-            f"can't use user {choice.user_name!r} of context {choice.context!r}: {_first_line(error)}"
-        ) from error
+        raise UserError(f"{whose}: {_first_line(error)}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "a field has the wrong form"
         where = f": {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        raise UserError(f"{whose}: {reason}{where}", "check it with: kubectl config view") from error
+    return configuration
+
+
+def _pool(configuration: Any, context: str) -> urllib3.PoolManager:
+    import ssl
+
+    import urllib3
+    from kubernetes.client.rest import RESTClientObject
+
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # The kubeconfig asks for it.
+    try:
+        if configuration.cert_file:
+            # The package leaves them to the first connection, where a broken one looks like a network error.
+            ssl.create_default_context().load_cert_chain(configuration.cert_file, configuration.key_file)
+        pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"can't use user {choice.user_name!r} of context {choice.context!r}: {reason}{where}",
-            "check it with: kubectl config view",
+            f"can't use the client certificate of context {context!r}: {_first_line(error)}",
+            "check client-certificate and client-key in the kubeconfig",
         ) from error
-    return Login(choice, clock, configuration, expires)
+    return pool
 
 
-def log_in_from_pod(clock: Clock, env: Mapping[str, str], folder: Path) -> Login:
+def log_in_from_pod(env: Mapping[str, str], folder: Path) -> Login:
     """The service account's credentials of the pod that this runs in; UserError if they aren't complete."""
     from kubernetes.client import Configuration
     from kubernetes.config import ConfigException, incluster_config
@@ -106,7 +152,7 @@ def log_in_from_pod(clock: Clock, env: Mapping[str, str], folder: Path) -> Login
         loader(str(folder / "token"), str(folder / "ca.crt"), environ=env).load_and_set(configuration)
     except (ConfigException, OSError) as error:
         raise UserError(f"can't use the pod's service account: {_first_line(error)}", f"see {folder}") from error
-    return Login(None, clock, configuration)
+    return Login(configuration.host, _pool(configuration, "in-cluster"), PackageCredentials(configuration))
 
 
 def run_plugin(choice: Choice) -> tuple[dict[str, str], datetime | None]:

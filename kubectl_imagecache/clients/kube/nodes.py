@@ -35,6 +35,8 @@ class NodeFold:
     shapes: dict[NodeShape, None] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes by digest and by normalised reference; the largest where nodes differ."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Image name to its key in `sizes`."""
     words: dict[str, str] = field(default_factory=dict)
     """Label keys and values, each kept once."""
 
@@ -74,14 +76,19 @@ class NodeFold:
         if size is None or size <= 0:
             return
         for name in image.names or ():
-            if "<none>" in name:  # Docker's placeholder for a missing tag or repository.
-                continue
-            ref = self.images.ref(name)
-            if ref is None:
-                continue
-            key = ref.digest or str(ref)
-            if size > self.sizes.get(key, 0):
+            key = self.keys.get(name)
+            if key is None:
+                key = self._key(name)
+            if key and size > self.sizes.get(key, 0):
                 self.sizes[key] = size
+
+    def _key(self, name: str) -> str:
+        """What NAME's size is filed under: its digest, or the normalised reference; empty for neither."""
+        ref = None if "<none>" in name else self.images.ref(name)  # Docker's placeholder for a missing tag.
+        key = (ref.digest or str(ref)) if ref is not None else ""
+        if len(name) <= 1024 and len(self.keys) < 200_000:  # Bounded, whatever a hostile node says.
+            self.keys[name] = key
+        return key
 
     def _word(self, text: str) -> str:
         return self.words.setdefault(text, text)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, Unavailable, UserError
@@ -109,7 +109,7 @@ class Transport:
                 renewed = True
                 continue
             if status not in RETRIED and status != 0:
-                raise self._refusal(status, body, what)
+                raise self._refusal(status, body, path, what)
             failed += 1
             wait = self.retry.wait(failed, retry_after, self.random)
             if wait is None:
@@ -204,14 +204,18 @@ class Transport:
             hint = "the certificate does not fit the kubeconfig's certificate-authority or the server's name"
         return Unavailable(f"can't reach the Kubernetes API at {self.address}: {words}", hint)
 
-    def _refusal(self, status: int, body: bytes, what: str) -> UserError | Expired:
+    def _refusal(self, status: int, body: bytes, path: str, what: str) -> UserError | Expired:
         if status == 410:
             return Expired()
-        if status == 401:
+        words = _status_message(body) or f"HTTP {status}"
+        # Where anonymous requests are allowed in, missing credentials come out as a refusal of this user.
+        if status == 401 or (status == 403 and '"system:anonymous"' in words):
             return Unauthenticated(f"the Kubernetes API at {self.address} rejects the credentials", _LOGIN)
         if status == 403:
-            return NotPermitted(f"list {what}", f"the cluster at {self.address}", least_rule(what))
-        words = _status_message(body) or f"HTTP {status}"
+            namespace = unquote(path.partition("/namespaces/")[2].partition("/")[0])
+            where = f"namespace {namespace} of " if namespace else ""
+            role = least_rule(what, "Role" if namespace else "ClusterRole")
+            return NotPermitted(f"list {what}", f"{where}the cluster at {self.address}", role)
         if status == 404:
             return NotFound(f"the Kubernetes API at {self.address} has no {what}: {words}")
         return BadAnswer(f"the Kubernetes API at {self.address} refuses to list {what}: {words}")
@@ -233,10 +237,10 @@ _GROUPS = {
 }
 
 
-def least_rule(resource: str) -> str:
-    """The smallest ClusterRole rule that lets one list RESOURCE."""
+def least_rule(resource: str, kind: str = "ClusterRole") -> str:
+    """The smallest rule of a KIND (Role, ClusterRole) that lets one list RESOURCE."""
     group = _GROUPS.get(resource, "")
-    return f'a ClusterRole with {{apiGroups: ["{group}"], resources: [{resource}], verbs: [get, list]}}'
+    return f'a {kind} with {{apiGroups: ["{group}"], resources: [{resource}], verbs: [get, list]}}'
 
 
 def shown_address(url: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kubectl_imagecache.sandbox.cloud.errors import invalid_field, not_found
+from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
 from kubectl_imagecache.sandbox.cloud.links import region_of, short
 from kubectl_imagecache.sandbox.cloud.listing import page
-from kubectl_imagecache.sandbox.cloud.resources import existing, serve, test_permissions
+from kubectl_imagecache.sandbox.cloud.resources import aggregator, existing, serve, test_permissions
 from kubectl_imagecache.sandbox.cloud.routing import Call, Routes
 from kubectl_imagecache.sandbox.cloud.state import COMPUTE_URL, Json, State, fingerprint
 
@@ -35,7 +35,14 @@ PUBLIC_IMAGES = (
 )
 """Name, family, project."""
 
-QUOTAS = {"CPUS": 72.0, "INSTANCES": 240.0, "DISKS_TOTAL_GB": 40960.0, "SSD_TOTAL_GB": 5000.0, "IN_USE_ADDRESSES": 69.0}
+QUOTAS = {
+    "CPUS": 50_000.0,
+    "INSTANCES": 10_000.0,
+    "DISKS_TOTAL_GB": 1e6,
+    "SSD_TOTAL_GB": 1e6,
+    "IN_USE_ADDRESSES": 575.0,
+}
+"""Metric -> limit in each region."""
 
 _GIB_PER_CPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}
 _SHARED = {
@@ -250,19 +257,23 @@ def quota_usage(state: State, project: str, region: str) -> dict[str, float]:
                 used["INSTANCES"] += 1
                 used["IN_USE_ADDRESSES"] += sum("accessConfigs" in nic for nic in instance["networkInterfaces"])
         for disk in state.collection(f"projects/{project}/zones/{zone}/disks").values():
-            metric = "DISKS_TOTAL_GB" if short(disk["type"]) == "pd-standard" else "SSD_TOTAL_GB"
-            used[metric] += float(disk["sizeGb"])
+            used[disk_metric(disk["type"])] += float(disk["sizeGb"])
     return used
 
 
-def exceeded_quota(state: State, project: str, zone: str, wanted: dict[str, float]) -> str:
-    """Why WANTED (metric -> amount) is too much, in Compute's words; empty if it isn't."""
+def disk_metric(disk_type: str) -> str:
+    """The quota that disks of DISK_TYPE (name or link) count against."""
+    return "DISKS_TOTAL_GB" if short(disk_type) == "pd-standard" else "SSD_TOTAL_GB"
+
+
+def check_quota(state: State, project: str, zone: str, wanted: dict[str, float]) -> None:
+    """Raise ApiError 403 if WANTED (metric -> amount) is more than is left in ZONE's region."""
     region = region_of(zone)
     used, limits = quota_usage(state, project, region), QUOTAS | state.quotas
     for metric, amount in wanted.items():
         if used[metric] + amount > limits[metric]:
-            return f"Quota '{metric}' exceeded.  Limit: {limits[metric]} in region {region}."
-    return ""
+            message = f"Quota '{metric}' exceeded.  Limit: {limits[metric]} in region {region}."
+            raise ApiError(403, message, reason="quotaExceeded")
 
 
 serve(ROUTES, "", "zones", "zone", read_only=True)
@@ -270,4 +281,10 @@ serve(ROUTES, "", "regions", "region", read_only=True)
 serve(ROUTES, "zones/{zone}", "diskTypes", "diskType", read_only=True)
 serve(ROUTES, "global", "networks", "network", read_only=True)
 serve(ROUTES, "regions/{region}", "subnetworks", "subnetwork", read_only=True)
+# gcloud asks for autoscalers beside every group; GKE's are not Compute's.
+serve(ROUTES, "zones/{zone}", "autoscalers", "autoscaler", read_only=True)
+serve(ROUTES, "regions/{region}", "autoscalers", "autoscaler", read_only=True)
+ROUTES.add("GET", "projects/{project}/aggregated/operations", "compute.globalOperations.list")(
+    aggregator("operations", "operation")
+)
 ROUTES.add("POST", "projects/{project}:testIamPermissions")(test_permissions)

@@ -149,5 +149,17 @@ def _server_config(state: State, call: Call) -> Json:
     }
 
 
+@ROUTES.add("GET", "projects/{project}/services/{service}", "serviceusage.services.get")
+def _service(state: State, call: Call) -> Json:
+    # Service Usage's, which gcloud asks whether image streaming's API is on.
+    name = f"projects/{state.project_number}/services/{call['service']}"
+    return {
+        "name": name,
+        "config": {"name": call["service"]},
+        "parent": f"projects/{state.project_number}",
+        "state": "ENABLED",
+    }
+
+
 ROUTES.extend(pools.ROUTES)
 ROUTES.add("POST", "projects/{project}:testIamPermissions")(test_permissions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kubectl_imagecache.sandbox.cloud.catalogue import DISK_TYPES, check_zone, exceeded_quota
+from kubectl_imagecache.sandbox.cloud.catalogue import DISK_TYPES, check_quota, check_zone, disk_metric
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
 from kubectl_imagecache.sandbox.cloud.images import image_at
 from kubectl_imagecache.sandbox.cloud.links import resolve, short, zone_of
@@ -21,7 +21,7 @@ _BASE = "projects/{project}/zones/{zone}/disks"
 def prepare(state: State, path: str, wanted: Json) -> Json:
     """A disk at PATH as WANTED (`sizeGb`, `type`, `sourceImage`, `labels`, `description`), not yet in place.
 
-    Raise ApiError for a bad name or size, an unknown type or image, an exceeded quota.
+    Raise ApiError for a bad name or size, an unknown type or image. Quotas are the caller's to check.
     """
     project, zone = path.split("/")[1], zone_of(path)
     check_zone(state, project, zone)
@@ -43,9 +43,6 @@ def prepare(state: State, path: str, wanted: Json) -> Json:
     if size < least and "sourceImage" in disk:
         why = f"Requested disk size cannot be smaller than the image size ({least} GB)"
         raise invalid_field("resource.sizeGb", size, why)
-    quota = exceeded_quota(state, project, zone, {"DISKS_TOTAL_GB" if kind == "pd-standard" else "SSD_TOTAL_GB": size})
-    if quota:
-        raise ApiError(403, quota, reason="quotaExceeded")
     disk.update(
         sizeGb=str(size),
         type=COMPUTE_URL + type_path,
@@ -88,6 +85,7 @@ def _insert(state: State, call: Call) -> Json:
     path = f"{call.path}/{call.body.get('name', '')}"
     source = call.body.get("sourceImage") or call.query.get("sourceImage")
     disk = prepare(state, path, call.body | ({"sourceImage": source} if source else {}))
+    check_quota(state, call["project"], call["zone"], {disk_metric(disk["type"]): float(disk["sizeGb"])})
 
     def steps() -> Iterator[float]:
         put(state, disk)

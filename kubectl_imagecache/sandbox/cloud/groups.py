@@ -44,7 +44,7 @@ def count(state: State, group: Json, target: int) -> None:
     """Set how many instances GROUP wants, and what it is doing about it."""
     group["targetSize"] = target
     group["versions"][0]["targetSize"]["calculated"] = target
-    there = len(members(state, group))
+    there = len(state.members.get(group["baseInstanceName"], {}))
     busy = {"creating": max(0, target - there), "deleting": max(0, there - target), "none": min(there, target)}
     others = ("abandoning", "creatingWithoutRetries", "recreating", "refreshing", "restarting", "verifying")
     group["currentActions"] = dict.fromkeys(others, 0) | busy
@@ -53,9 +53,7 @@ def count(state: State, group: Json, target: int) -> None:
 
 def members(state: State, group: Json) -> list[Json]:
     """The instances of GROUP, oldest first."""
-    base = str(group["zone"]).removeprefix(COMPUTE_URL)
-    stem = f"{group['baseInstanceName']}-"
-    return [item for name, item in state.collection(f"{base}/instances").items() if name.startswith(stem)]
+    return list(state.members.get(group["baseInstanceName"], {}).values())
 
 
 def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefix: str) -> None:
@@ -63,7 +61,16 @@ def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefi
 
     Raise ApiError 404 or 400 for a secondary disk image that is missing or not READY.
     """
-    path = _instance(state, cluster, pool, group)
+    taken = state.members.get(group["baseInstanceName"], {})
+    name = f"{group['baseInstanceName']}-{state.suffix(4)}"
+    while name in taken:
+        name = f"{group['baseInstanceName']}-{state.suffix(4)}"
+    try:
+        path = _instance(state, cluster, pool, group, name)
+    except ApiError as error:
+        raise ApiError(
+            error.code, f"Instance '{name}' creation failed: {error.message}", reason=error.reason
+        ) from error
     instance = existing(state, path)
     machine = machine_type(short(instance["machineType"]))
     assert machine is not None
@@ -90,11 +97,10 @@ def streams(cluster: Json, pool: Json) -> bool:
     return bool(pool.get("config", {}).get("gcfsConfig", default).get("enabled", False))
 
 
-def _instance(state: State, cluster: Json, pool: Json, group: Json) -> str:
+def _instance(state: State, cluster: Json, pool: Json, group: Json, name: str) -> str:
     config = pool.get("config", {})
     base = str(group["zone"]).removeprefix(COMPUTE_URL)
     zone = short(base)
-    name = f"{group['baseInstanceName']}-{state.suffix(4)}"
     path = f"{base}/instances/{name}"
     instance = new(state, "instance", path) | machine_fields(state, state.project, zone, _wanted(cluster, pool))
     index = len(state.boots)
@@ -123,6 +129,7 @@ def _instance(state: State, cluster: Json, pool: Json, group: Json) -> str:
         disk = disks.prepare(state, f"{base}/disks/{name}-{number + 1}", wanted)
         made.append((disk, f"gke-{short(image)}-disk"))
     put(state, instance)
+    state.members.setdefault(group["baseInstanceName"], {})[name] = instance
     instance["disks"] = []
     for number, (disk, device) in enumerate(made):
         entry = {"deviceName": device, "boot": number == 0, "autoDelete": True}

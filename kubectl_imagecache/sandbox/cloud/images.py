@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
-from kubectl_imagecache.sandbox.cloud.links import check_name, resolve
+from kubectl_imagecache.sandbox.cloud.links import check_name, resolve, short
 from kubectl_imagecache.sandbox.cloud.operations import start
 from kubectl_imagecache.sandbox.cloud.resources import existing, label, new, pause, put, require_fingerprint, serve
 from kubectl_imagecache.sandbox.cloud.routing import Call, Routes
@@ -37,6 +37,9 @@ def complete(state: State, image: Json) -> Json:
 def image_at(state: State, link: str, project: str) -> tuple[str, Json]:
     """The path and the image that LINK names, through its family if it names one; raise 404."""
     path = resolve(link, project, "global/images")
+    if "/imageFamilyViews/" in path:
+        # What gcloud sends for --image-family: the family as a zone sees it.
+        path = f"projects/{path.split('/')[1]}/global/images/family/{short(path)}"
     if "/images/family/" in path:
         image = _newest(state, path)
         return str(image["selfLink"]).removeprefix(COMPUTE_URL), image
@@ -58,6 +61,11 @@ def _newest(state: State, path: str) -> Json:
 @ROUTES.add("GET", _BASE + "/family/{family}", "compute.images.getFromFamily")
 def _from_family(state: State, call: Call) -> Json:
     return _newest(state, call.path)
+
+
+@ROUTES.add("GET", "projects/{project}/zones/{zone}/imageFamilyViews/{family}", "compute.images.getFromFamily")
+def _family_view(state: State, call: Call) -> Json:
+    return {"image": _newest(state, f"projects/{call['project']}/global/images/family/{call['family']}")}
 
 
 @ROUTES.add("POST", _BASE, "compute.images.create")

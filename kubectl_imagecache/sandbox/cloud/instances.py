@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kubectl_imagecache.sandbox.cloud import disks, machines
-from kubectl_imagecache.sandbox.cloud.catalogue import check_zone, exceeded_quota, machine_type
+from kubectl_imagecache.sandbox.cloud.catalogue import check_quota, check_zone, disk_metric, machine_type
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
 from kubectl_imagecache.sandbox.cloud.links import region_of, resolve, short
 from kubectl_imagecache.sandbox.cloud.operations import start
@@ -111,9 +111,7 @@ def _disks(state: State, instance: Json, path: str, wanted: list[Json]) -> list[
         raise ApiError(400, "Invalid value for field 'resource.disks': ''. A boot disk must be specified.")
     machine = machine_type(short(instance["machineType"]))
     project, zone = path.split("/")[1], path.split("/")[3]
-    quota = exceeded_quota(state, project, zone, {"CPUS": float(machine.cpus if machine else 0), "INSTANCES": 1.0})
-    if quota:
-        raise ApiError(403, quota, reason="quotaExceeded")
+    needed = {"CPUS": float(machine.cpus if machine else 0), "INSTANCES": 1.0}
     fresh: list[Json] = []
     instance["disks"] = []
     for index, entry in enumerate(wanted):
@@ -122,7 +120,10 @@ def _disks(state: State, instance: Json, path: str, wanted: list[Json]) -> list[
         else:
             disk = _new_disk(state, instance, entry, index)
             fresh.append(disk)
+            metric = disk_metric(disk["type"])
+            needed[metric] = needed.get(metric, 0.0) + float(disk["sizeGb"])
         instance["disks"].append(machines.attached(state, instance, entry, disk, index))
+    check_quota(state, project, zone, needed)
     return fresh
 
 

@@ -166,6 +166,7 @@ def take_away(state: State, path: str) -> None:
         elif disk is not None:
             disks.release(state, disk, instance)
     state.drop(path)
+    state.members.get(instance["name"].rpartition("-")[0], {}).pop(instance["name"], None)
     state.guest_attributes.pop(path, None)
     for key in [key for key in state.serial if key[0] == path]:
         del state.serial[key]

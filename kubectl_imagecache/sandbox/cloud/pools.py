@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from kubectl_imagecache.sandbox.cloud import gke_operations, groups
-from kubectl_imagecache.sandbox.cloud.catalogue import machine_type
+from kubectl_imagecache.sandbox.cloud.catalogue import check_quota, disk_metric, machine_type
 from kubectl_imagecache.sandbox.cloud.enums import named
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.gke_operations import Steps, begin, check_free, spelled
@@ -125,30 +125,42 @@ def fill(state: State, cluster_path: str, pool: Json, per_zone: int) -> Steps:
     found = groups.of_pool(state, pool)
     for group in found:
         groups.count(state, group, per_zone)
-    if any(len(groups.members(state, group)) < per_zone for group in found):
+    missing = {group["name"]: per_zone - len(groups.members(state, group)) for group in found}
+    if any(short > 0 for short in missing.values()):
         yield state.timing.node_ready_s
+        _check_quota(state, cluster, pool, sum(max(0, short) for short in missing.values()))
     for number in range(per_zone):
         for group in found:
-            if len(groups.members(state, group)) <= number:
+            if missing[group["name"]] > number:
                 groups.add_member(state, cluster, pool, group, prefix)
-        yield state.timing.node_stagger_s
+                yield state.timing.node_stagger_s
     for group in found:
         for instance in groups.members(state, group)[per_zone:][::-1]:
             yield state.timing.node_gone_s
             groups.remove_member(state, group, instance)
 
 
-def _provision(state: State, cluster_path: str, pool: Json) -> Steps:
+def _check_quota(state: State, cluster: Json, pool: Json, nodes: int) -> None:
+    config = pool["config"]
+    machine = machine_type(config["machineType"])
+    needed = {"CPUS": float(nodes * machine.cpus if machine else 0), "INSTANCES": float(nodes)}
+    metric = disk_metric(config["diskType"])
+    needed[metric] = float(nodes * int(config["diskSizeGb"]))
+    check_quota(state, state.project, str(cluster["locations"][0]), needed)
+
+
+def _marking(pool: Json, failed: str, steps: Steps) -> Steps:
+    """STEPS, and the status FAILED for POOL if they end with an error."""
     try:
-        yield from fill(state, cluster_path, pool, int(pool.get("initialNodeCount", 0)))
-        yield state.timing.gke_settle_s
+        yield from steps
     except ApiError as error:
-        message = error.message
-        if error.code in (400, 404):
-            # How GKE tells that an instance of the pool could not be made.
-            message = f'All cluster resources were brought up, but: component "{pool["name"]}" is unhealthy: {message}'
-        pool.update(status="ERROR", statusMessage=message)
+        pool.update(status=failed, statusMessage=error.message)
         raise
+
+
+def _provision(state: State, cluster_path: str, pool: Json) -> Steps:
+    yield from fill(state, cluster_path, pool, int(pool.get("initialNodeCount", 0)))
+    yield state.timing.gke_settle_s
     pool["status"] = "RUNNING"
 
 
@@ -166,12 +178,8 @@ def dissolve(state: State, cluster_path: str, pool: Json) -> Steps:
 
 
 def _resize(state: State, cluster_path: str, pool: Json, per_zone: int) -> Steps:
-    try:
-        yield from fill(state, cluster_path, pool, per_zone)
-        yield state.timing.gke_settle_s
-    except ApiError as error:
-        pool.update(status="RUNNING_WITH_ERROR", statusMessage=error.message)
-        raise
+    yield from fill(state, cluster_path, pool, per_zone)
+    yield state.timing.gke_settle_s
     pool["status"] = "RUNNING"
 
 
@@ -211,7 +219,8 @@ def _create(state: State, call: Call) -> Json:
     check_free(state, cluster_path)
     place(state, cluster_path, pool, "PROVISIONING")
     path = f"{call.path}/{pool['name']}"
-    return begin(state, cluster_path, "CREATE_NODE_POOL", path, _provision(state, cluster_path, pool))
+    steps = _marking(pool, "ERROR", _provision(state, cluster_path, pool))
+    return begin(state, cluster_path, "CREATE_NODE_POOL", path, steps)
 
 
 def _change(state: State, call: Call, verb: str = "") -> tuple[str, str, Json]:
@@ -226,7 +235,7 @@ def _change(state: State, call: Call, verb: str = "") -> tuple[str, str, Json]:
 @ROUTES.add("DELETE", _POOL, "container.clusters.update")
 def _delete(state: State, call: Call) -> Json:
     cluster_path, path, pool = _change(state, call)
-    steps = dissolve(state, cluster_path, pool)
+    steps = _marking(pool, "ERROR", dissolve(state, cluster_path, pool))
     pool["status"] = "STOPPING"
     return begin(state, cluster_path, "DELETE_NODE_POOL", path, steps)
 
@@ -238,7 +247,8 @@ def _set_size(state: State, call: Call) -> Json:
     if not isinstance(size, int) or size < 0:
         raise ApiError(400, f'Invalid value for field "node_count": "{size}".')
     pool["status"] = "RECONCILING"
-    return begin(state, cluster_path, "SET_NODE_POOL_SIZE", path, _resize(state, cluster_path, pool, size))
+    steps = _marking(pool, "RUNNING_WITH_ERROR", _resize(state, cluster_path, pool, size))
+    return begin(state, cluster_path, "SET_NODE_POOL_SIZE", path, steps)
 
 
 @ROUTES.add("POST", _POOL + ":setAutoscaling", "container.clusters.update")
@@ -279,7 +289,8 @@ def _update(state: State, call: Call) -> Json:
     if not changes and not version:
         return begin(state, cluster_path, "UPDATE_CLUSTER", path, _settle(state, pool))
     pool["status"] = "RECONCILING"
-    return begin(state, cluster_path, "UPGRADE_NODES", path, _renew(state, cluster_path, pool))
+    steps = _marking(pool, "RUNNING_WITH_ERROR", _renew(state, cluster_path, pool))
+    return begin(state, cluster_path, "UPGRADE_NODES", path, steps)
 
 
 ROUTES.extend(gke_operations.ROUTES)

@@ -84,7 +84,7 @@ def serve(routes: Routes, place: str, collection: str, kind: str, read_only: boo
     routes.add("GET", base + "/{name}", f"compute.{collection}.get")(_getter)
     if place.startswith("zones"):
         routes.add("GET", f"projects/{{project}}/aggregated/{collection}", f"compute.{collection}.list")(
-            _aggregator(collection, kind)
+            aggregator(collection, kind)
         )
     if not read_only:
         routes.add("POST", base + "/{name}/setLabels", f"compute.{collection}.setLabels")(_set_labels)
@@ -104,13 +104,16 @@ def _lister(kind: str) -> Handler:
     return handler
 
 
-def _aggregator(collection: str, kind: str) -> Handler:
+def aggregator(collection: str, kind: str) -> Handler:
+    """The handler that lists a COLLECTION of all zones, regions and the global scope."""
+
     def handler(state: State, call: Call) -> Json:
-        zones = f"projects/{call['project']}/zones/"
+        project = f"projects/{call['project']}/"
+        parts = tuple(f"{project}{place}" for place in ("zones/", "regions/", "global/"))
         everything = [
             item
             for path, items in sorted(state.collections.items())
-            if path.startswith(zones) and path.endswith(f"/{collection}")
+            if path.startswith(parts) and path.endswith(f"/{collection}")
             for item in items.values()
         ]
         items, token = page(everything, call.query)
@@ -118,8 +121,8 @@ def _aggregator(collection: str, kind: str) -> Handler:
             f"zones/{zone}": _nothing(zone) for zone in state.collection(f"projects/{call['project']}/zones")
         }
         for item in items:
-            zone = str(item["selfLink"]).partition("/zones/")[2].partition("/")[0]
-            scope = scopes.setdefault(f"zones/{zone}", {})
+            place = str(item["selfLink"]).partition(project)[2].rpartition(f"/{collection}/")[0]
+            scope = scopes.setdefault(place, {})
             scope.pop("warning", None)
             scope.setdefault(collection, []).append(item)
         listed = {"kind": f"compute#{kind}AggregatedList", "id": call.path, "selfLink": COMPUTE_URL + call.path}

@@ -69,7 +69,7 @@ class Timing:
 
 @dataclass(slots=True)
 class OrderedFailure:
-    """An operation, to come, that will end with an error."""
+    """An operation to come that will end with an error."""
 
     kind: str
     """Operation type, `insert` or `CREATE_NODE_POOL`; empty is any."""
@@ -101,6 +101,8 @@ class State:
     boot_hooks: list[Callable[..., None]] = field(default_factory=list)
     serial: dict[tuple[str, int], SerialPort] = field(default_factory=dict)
     guest_attributes: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
+    members: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """baseInstanceName of a managed instance group -> its instances by name."""
     boots: dict[str, int] = field(default_factory=dict)
     """Instance path -> how often it has booted; what was scheduled for an earlier boot doesn't run."""
     busy: dict[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -97,7 +97,9 @@ class Waits:
         self.slept.append(seconds)
 
 
-def kubeconfig(folder: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
+def kubeconfig(
+    folder: Path, server: str, user: Mapping[str, Any] | None = None, cluster: Mapping[str, Any] | None = None
+) -> Path:
     """A kubeconfig with the one context `shop`, whose user is `me` and cluster `c1`."""
     path = folder / "config"
     document = {
@@ -105,7 +107,7 @@ def kubeconfig(folder: Path, server: str, user: dict[str, Any] | None = None, **
         "kind": "Config",
         "current-context": "shop",
         "contexts": [{"name": "shop", "context": {"cluster": "c1", "user": "me", "namespace": "front"}}],
-        "clusters": [{"name": "c1", "cluster": {"server": server, **cluster}}],
+        "clusters": [{"name": "c1", "cluster": {"server": server, **(cluster or {})}}],
         "users": [{"name": "me", "user": user or {}}],
     }
     path.write_text(json.dumps(document))  # JSON is YAML.
@@ -114,4 +116,6 @@ def kubeconfig(folder: Path, server: str, user: dict[str, Any] | None = None, **
 
 def connect(path: Path, clock: Waits | None = None, chance: float = 0.5, **options: Any) -> Kube:
     """A client of the kubeconfig at PATH, with virtual waits."""
-    return Kube.connect(KubeOptions(kubeconfig=str(path), **options), clock=clock or Waits(), chance=lambda: chance)
+    return Kube.connect(
+        KubeOptions(kubeconfig=str(path), **options), env={}, clock=clock or Waits(), chance=lambda: chance
+    )

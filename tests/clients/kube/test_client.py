@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_imagecache.clients.kube import KubeOptions, Scope, fold_documents
+from kubectl_imagecache.clients.kube import Kube, KubeOptions, Scope, fold_documents
 from kubectl_imagecache.clients.kube.client import impersonation
 from kubectl_imagecache.core.errors import (
     BadAnswer,
@@ -139,6 +139,45 @@ def test_forbidden_nodes_and_pods_are_an_error(tmp_path: Path) -> None:
         with pytest.raises(NotPermitted) as raised:
             connect(kubeconfig(tmp_path, url)).view(Scope())
         assert raised.value.permission == "list nodes"
+
+
+def test_a_refusal_within_a_namespace_needs_only_a_role(tmp_path: Path) -> None:
+    with api([], [node()]) as (served, url):
+        served.fail(forbidden("/api/v1/namespaces/a%20b/pods"))
+        view = connect(kubeconfig(tmp_path, url)).view(Scope(namespaces=("a b",), events=False))
+        assert view.gaps[0].why == f"not permitted: list pods on namespace a b of the cluster at {url}"
+        assert view.gaps[0].hint.startswith("the least role that allows it: a Role with")
+
+
+def test_a_refusal_of_the_anonymous_user_means_missing_credentials(tmp_path: Path) -> None:
+    words = 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes"'
+    with api([], []) as (served, url):
+        served.fail(Fault(status=403, times=-1, message=words))
+        with pytest.raises(Unauthenticated, match="rejects the credentials"):
+            connect(kubeconfig(tmp_path, url)).view(Scope())
+
+
+def test_an_error_does_not_wait_for_the_other_reads(tmp_path: Path) -> None:
+    with api(ROUND, []) as (served, url):
+        served.fail(Fault(status=400, path=NODES), Fault(kind="slow", seconds=1.0, path=PODS, times=-1))
+        with pytest.raises(BadAnswer, match="refuses to list nodes: ordered"):
+            connect(kubeconfig(tmp_path, url)).view(SLIM)
+        assert len(served.asked(PODS)) <= 1
+
+
+def test_a_view_can_be_taken_again_after_one_that_failed(tmp_path: Path) -> None:
+    with api(ROUND, NODES_OF_ROUND) as (served, url):
+        kube = connect(kubeconfig(tmp_path, url))
+        served.fail(Fault(status=400, path=NODES))
+        with pytest.raises(BadAnswer):
+            kube.view(SLIM)
+        assert kube.view(SLIM) == expected()
+
+
+def test_a_server_can_be_named_without_any_kubeconfig(tmp_path: Path) -> None:
+    with api(ROUND, NODES_OF_ROUND) as (_, url):
+        kube = Kube.connect(KubeOptions(server=url), env={}, home=tmp_path)
+        assert (kube.context, kube.view(SLIM)) == ("", expected())
 
 
 def test_rejected_credentials_are_an_error_that_says_how_to_log_in(tmp_path: Path) -> None:
@@ -277,10 +316,12 @@ def test_impersonation_goes_with_every_request(tmp_path: Path) -> None:
 
 
 def test_every_group_is_impersonated() -> None:
-    assert impersonation({"as": "bob", "as-groups": ["a", "b"]}, KubeOptions()) == (
+    user = {"as": "bob", "as-groups": ["a", "b"], "as-user-extra": {"why/now": ["x"]}}
+    assert impersonation(user, KubeOptions()) == (
         ("Impersonate-User", "bob"),
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-why%2Fnow", "x"),
     )
 
 

@@ -1,0 +1,187 @@
+"""From flags to sources: a live cluster, a sandbox, or a folder of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_imagecache.cli.config import Settings
+from kubectl_imagecache.cli.options import Flags
+from kubectl_imagecache.clients.kube.options import KubeOptions, Scope
+from kubectl_imagecache.core.clock import Clock, SystemClock
+from kubectl_imagecache.core.errors import BadUsage
+from kubectl_imagecache.core.views import CloudView, Gap
+from kubectl_imagecache.usecases.status import Sources
+
+if TYPE_CHECKING:
+    from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.target import ClusterTarget
+
+NOW = "KUBECTL_IMAGECACHE_NOW"
+"""Environment variable: the present, ISO 8601, as a sandbox sets it so that ages repeat."""
+_LIVE_ONLY = ("context", "kubeconfig", "cluster", "user", "server", "project", "location")
+
+
+@dataclass(frozen=True, slots=True)
+class FixedClock:
+    """A clock that stands still."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        """The moment."""
+        return self.moment
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in real time: only reading the clock is fixed."""
+        SystemClock().sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where a status is read from, and how that is kept."""
+
+    sources: Sources
+    save: Callable[[Path], None]
+    """Write what was read to a folder, once the status is made."""
+
+
+@contextmanager
+def connected(flags: Flags, settings: Settings, env: Mapping[str, str]) -> Iterator[Connection]:
+    """The cluster that FLAGS name, for as long as the context lasts; raises UserError where there is none."""
+    _check(flags)
+    scope = Scope(
+        flags.namespaces,
+        flags.selector,
+        bool(_chosen(flags.system, settings.system)),
+        bool(_chosen(flags.include_templates, settings.include_templates)),
+    )
+    if flags.from_folder:
+        yield Connection(_files(flags, flags.from_folder, scope, env), _nothing_to_save)
+    elif flags.sandbox:
+        from kubectl_imagecache.sandbox.embedded import Sandbox
+        from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
+
+        with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
+            inside = {**env, **sandbox.env()}
+            # The sandbox's made-up images have no place among the user's real ones.
+            inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
+            yield _live(flags, scope, inside, f"sandbox {flags.sandbox}")
+    else:
+        yield _live(flags, scope, env, "live")
+
+
+def clock(env: Mapping[str, str]) -> Clock:
+    """The clock that ENV asks for; raise BadUsage for a moment that is none."""
+    text = env.get(NOW, "")
+    if not text:
+        return SystemClock()
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise BadUsage(f"{NOW} is no ISO 8601 time: {text!r}", "such as 2026-01-15T09:00:00+00:00") from None
+    return FixedClock(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+
+
+def kube_options(flags: Flags) -> KubeOptions:
+    """kubectl's flags."""
+    return KubeOptions(
+        flags.context,
+        flags.kubeconfig,
+        flags.cluster,
+        flags.user,
+        flags.as_user,
+        flags.as_groups,
+        flags.as_uid,
+        flags.request_timeout,
+        flags.server,
+    )
+
+
+def _chosen(flag: bool | None, setting: bool | None) -> bool | None:
+    return setting if flag is None else flag
+
+
+def _check(flags: Flags) -> None:
+    if flags.sandbox and flags.from_folder:
+        raise BadUsage("--sandbox and --from exclude each other")
+    if flags.save_folder and flags.from_folder:
+        raise BadUsage("--save and --from exclude each other")
+    source = "--sandbox" if flags.sandbox else "--from" if flags.from_folder else ""
+    for name in _LIVE_ONLY if source else ():
+        if getattr(flags, name):
+            raise BadUsage(f"{source} and --{name.replace('_', '-')} exclude each other", f"{source} is the cluster")
+
+
+def _files(flags: Flags, folder: Path, scope: Scope, env: Mapping[str, str]) -> Sources:
+    from kubectl_imagecache.clients import bundle
+    from kubectl_imagecache.clients.registry import Registry
+
+    kube, cloud = bundle.read(folder, scope, flags.cluster_name)
+    return Sources(
+        kube=lambda: kube,
+        cloud=lambda: cloud,
+        disk_images=lambda refs: CloudView(),
+        registry=Registry.from_env(env).facts_many if flags.layers else None,
+        clock=clock(env),
+        cluster=flags.cluster_name,
+        context="",
+        source=f"files in {folder}",
+    )
+
+
+def _nothing_to_save(folder: Path) -> None:
+    raise BadUsage("--save and --from exclude each other")
+
+
+def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Connection:
+    from kubectl_imagecache.clients.compute import Compute, cloud_view
+    from kubectl_imagecache.clients.gke import Gke
+    from kubectl_imagecache.clients.google_http import GoogleHttp
+    from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.registry import Registry
+    from kubectl_imagecache.clients.target import gcloud_config, guess
+
+    kube = Kube.connect(kube_options(flags), env)
+    google = GoogleHttp.from_env(env)
+    gke, compute = Gke(google), Compute(google)
+    named = (flags.project, flags.location, flags.cluster_name)
+    target = guess(named, kube.context, kube.server, gke.clusters, lambda: gcloud_config(env))
+    seen: list[CloudView] = []
+
+    def noted(view: CloudView) -> CloudView:
+        seen.append(view)
+        return view
+
+    sources = Sources(
+        kube=lambda: kube.view(scope),
+        cloud=lambda: noted(cloud_view(gke, compute, target)),
+        disk_images=lambda refs: noted(cloud_view(None, compute, target, refs)),
+        registry=Registry.from_env(env).facts_many,
+        clock=clock(env),
+        cluster=kube.server if isinstance(target, Gap) else _cluster(target),
+        context=kube.context,
+        source=source,
+    )
+    return Connection(sources, lambda folder: _save(folder, kube, None if isinstance(target, Gap) else target, seen))
+
+
+def _cluster(target: ClusterTarget) -> str:
+    return f"projects/{target.project}/locations/{target.location}/clusters/{target.name}"
+
+
+def _save(folder: Path, kube: Kube, target: ClusterTarget | None, seen: list[CloudView]) -> None:
+    from kubectl_imagecache.clients.bundle_writer import Parts, write
+    from kubectl_imagecache.clients.kube.templates import KINDS
+
+    cloud = CloudView(
+        next((view.pools for view in seen if view.pools is not None), None),
+        {ref: image for view in seen for ref, image in view.disk_images.items()},
+        {family: image for view in seen for family, image in view.newest.items()},
+    )
+    pages = {resource: kube.json_pages(resource) for resource in ("pods", "nodes", "events", *KINDS)}
+    write(folder, Parts(pages, target, cloud))

@@ -1,0 +1,123 @@
+"""A very large cluster: ten pools, pods of a real cluster's size in bytes, some of them on stale caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kubectl_imagecache.core.references import parse
+from kubectl_imagecache.sandbox.scenarios import shelf
+from kubectl_imagecache.sandbox.scenarios.stage import (
+    DiskImageSpec,
+    PoolSpec,
+    Stage,
+    add_disk_image,
+    add_pool,
+    go_to,
+    nodes_of,
+)
+from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces, pod_spec
+
+POOLS = 10
+CACHED = (f"{shelf.VLLM}:0.6.3", f"{shelf.EMBEDDER}:1.4.0", f"{shelf.GATEWAY}:7.13.2", f"{shelf.OTEL}:0.112.0")
+ODD_POOLS_RUN = f"{shelf.VLLM}:0.6.6"
+"""Which their disks lack; the even pools are fresh."""
+OTHERS = (
+    (f"{shelf.EMBEDDER}:1.4.0", f"{shelf.OTEL}:0.112.0"),
+    (f"{shelf.GATEWAY}:7.13.2", f"{shelf.OTEL}:0.112.0"),
+    (f"{shelf.OTEL}:0.112.0",),
+)
+
+
+def build(stage: Stage) -> None:
+    """Fill STAGE with its `nodes` and `pods`."""
+    go_to(stage, days=10)
+    add_namespaces(stage, ["serving"])
+    for number in range(min(POOLS, stage.nodes)):
+        add_disk_image(stage, DiskImageSpec(f"pool-{number:02}-image", CACHED))
+        nodes = _share(stage.nodes, number)
+        add_pool(stage, PoolSpec(f"pool-{number:02}", nodes, f"pool-{number:02}-image", machine_type="n2-standard-64"))
+    go_to(stage, days=2)
+    for number in range(min(POOLS, stage.nodes)):
+        _add_pods(stage, number)
+    go_to(stage)
+
+
+def _share(total: int, number: int) -> int:
+    return total // POOLS + (number < total % POOLS)
+
+
+def _add_pods(stage: Stage, number: int) -> None:
+    names = [str(node["metadata"]["name"]) for node in nodes_of(stage, f"pool-{number:02}")]
+    model = ODD_POOLS_RUN if number % 2 else CACHED[0]
+    kinds = ((model, f"{shelf.OTEL}:0.112.0"), *OTHERS)
+    pods = _share(stage.pods, number)
+    for kind, images in enumerate(kinds):
+        count = pods // len(kinds) + (kind < pods % len(kinds))
+        name = f"service-{number:02}-{kind}"
+        workload = Workload(name, images, f"pool-{number:02}", namespace="serving", cpu="100m")
+        stage.kube.add_bulk_pods(_pod(stage, workload), _placements(name, count, names))
+
+
+def _placements(name: str, count: int, nodes: list[str]) -> Iterator[tuple[str, str]]:
+    for pod in range(count):
+        yield f"{name}-7d9c5b8f6d-{pod:05x}", nodes[pod % len(nodes)]
+
+
+def _pod(stage: Stage, workload: Workload) -> dict[str, Any]:
+    """A Running pod with all that real ones drag along: environment, probes, mounts, managed fields."""
+    spec = pod_spec(workload)
+    statuses = []
+    for container in spec["containers"]:
+        container |= _BAGGAGE
+        image = stage.catalog.resolve(container["image"], "amd64")
+        if image is None:
+            raise ValueError(f"{container['image']} is not on the shelf")
+        statuses.append(
+            {
+                "name": container["name"],
+                "image": container["image"],
+                "imageID": f"{parse(container['image']).name}@{image.digest}",
+                "ready": True,
+                "started": True,
+                "restartCount": 0,
+                "containerID": f"containerd://{image.digest.removeprefix('sha256:')}",
+                "state": {"running": {"startedAt": f"{stage.world.clock.now():%Y-%m-%dT%H:%M:%SZ}"}},
+            }
+        )
+    labels = {"app": workload.name, "team": "serving", "pod-template-hash": "7d9c5b8f6d"}
+    metadata = {"namespace": workload.namespace, "labels": labels, "managedFields": _MANAGED}
+    metadata["creationTimestamp"] = f"{stage.world.clock.now():%Y-%m-%dT%H:%M:%SZ}"
+    return {"metadata": metadata, "spec": spec, "status": {"containerStatuses": statuses, "conditions": _CONDITIONS}}
+
+
+_CONDITIONS = [{"type": kind, "status": "True"} for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")]
+_BAGGAGE: dict[str, Any] = {
+    "env": [
+        {"name": f"SERVICE_SETTING_{n:02}", "value": f"https://settings.internal.example/v2/{n}"} for n in range(14)
+    ],
+    "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+    "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10, "failureThreshold": 3},
+    "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 5, "failureThreshold": 2},
+    "volumeMounts": [
+        {
+            "name": "kube-api-access-x2x4z",
+            "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+            "readOnly": True,
+        }
+    ],
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "imagePullPolicy": "IfNotPresent",
+}
+_MANAGED: list[dict[str, Any]] = [
+    {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": "v1",
+        "time": "2026-01-13T09:00:00Z",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {f"f:field{n:02}": {".": {}, "f:name": {}, "f:value": {}} for n in range(36)}},
+    }
+    for manager in ("kube-controller-manager", "kubelet")
+]
