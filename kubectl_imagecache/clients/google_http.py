@@ -18,10 +18,11 @@ class Api(Enum):
     CONTAINER = ("CONTAINER", "https://container.googleapis.com", "/v1/")
     COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
     STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
+    LOGGING = ("LOGGING", "https://logging.googleapis.com", "/v2/")
 
 
 class GoogleHttp:
-    """GET on Google's APIs, with credentials; their errors told as UserErrors."""
+    """Reading calls on Google's APIs, with credentials; their errors told as UserErrors."""
 
     def __init__(self, http: Http, auth: GoogleAuth, places: Mapping[Api, str]) -> None:
         """PLACES: base URLs, each ending in `/`."""
@@ -39,22 +40,32 @@ class GoogleHttp:
         Raises NotFound (404), NotPermitted (403: PERMISSION on ON, which ROLE grants), Unauthenticated (401, after one
         new token; or no credentials), UserError (an API that is off), BadAnswer and Unavailable.
         """
-        url = self._places[api] + path
-        answer, token = self._get(url, None, max_bytes)
+        return self._read("GET", self._places[api] + path, None, (permission, on, role), max_bytes)
+
+    def ask(self, api: Api, path: str, question: bytes, *, permission: str, on: str, role: str) -> Answer:
+        """POST the JSON QUESTION to PATH, which only reads and so may be repeated; a 200. Raises as `get` does."""
+        return self._read("POST", self._places[api] + path, question, (permission, on, role), 0)
+
+    def _read(self, method: str, url: str, body: bytes | None, needs: tuple[str, str, str], max_bytes: int) -> Answer:
+        answer, token = self._send(method, url, body, None, max_bytes)
         if answer.status == 401 and token is not None:
-            answer, token = self._get(url, token, max_bytes)
+            answer, token = self._send(method, url, body, token, max_bytes)
         if answer.status == 200:
             return answer
-        raise _refusal(answer, token, permission, on, role)
+        raise _refusal(answer, token, *needs)
 
-    def _get(self, url: str, refused: AccessToken | None, max_bytes: int) -> tuple[Answer, AccessToken | None]:
+    def _send(
+        self, method: str, url: str, body: bytes | None, refused: AccessToken | None, max_bytes: int
+    ) -> tuple[Answer, AccessToken | None]:
         token = self._auth.token(instead_of=refused) if may_have_token(url) else None
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token.value}"
             if token.quota_project:
                 headers["X-Goog-User-Project"] = token.quota_project
-        return self._http.get(url, headers, max_bytes=max_bytes), token
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._http.send(method, url, headers, body, max_bytes=max_bytes, reads=True), token
 
 
 def places(env: Mapping[str, str]) -> dict[Api, str]:

@@ -91,9 +91,10 @@ class Http:
         *,
         max_bytes: int = 0,
         follow: bool = False,
+        reads: bool = False,
     ) -> Answer:
-        """Send a request; only GET and HEAD are repeated. See `get` for the rest."""
-        policy = self._policy if method in REPEATABLE else ONCE
+        """Send a request; only GET, HEAD and what READS (whatever its method) are repeated. See `get` for the rest."""
+        policy = self._policy if reads or method in REPEATABLE else ONCE
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url

@@ -134,8 +134,11 @@ class Transport:
                 answer.release_conn()
                 answer = self.pool.request("GET", url, headers=self._headers("application/json"), **options)
             try:
+                if answer.status in RETRIED:
+                    trouble = f"does not answer for {what}: HTTP {answer.status}"
+                    raise Unavailable(f"the Kubernetes API at {self.address} {trouble}", _LATER)
                 if answer.status != 200:
-                    raise self._refusal(answer.status, answer.read(MAX_REFUSAL, decode_content=True), what)
+                    raise self._refusal(answer.status, answer.read(MAX_REFUSAL, decode_content=True), path, what)
                 yield from _split_lines(answer.stream(CHUNK, decode_content=True), what)
             finally:
                 answer.close()
