@@ -139,15 +139,16 @@ def cloud_view(
 ) -> CloudView:
     """Pools, every disk image that they or EXTRA name, and the newest of those images' families, side by side.
 
+    GKE None: the pools are not asked for, and that is no gap.
     EXTRA (disk images that node labels name) is iterated after the pools' own disk images were asked for, and may
     block. What fails becomes a Gap.
     """
     gaps: list[Gap] = []
     pools: tuple[Pool, ...] | None = None
     with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="google") as threads:
-        if isinstance(target, Gap):
+        if gke is not None and isinstance(target, Gap):
             gaps.append(target)
-        elif gke is not None:
+        elif gke is not None and isinstance(target, ClusterTarget):
             try:
                 pools = gke.pools(target)
             except UserError as error:

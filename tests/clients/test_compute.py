@@ -278,11 +278,14 @@ def test_what_fails_becomes_gaps_that_say_what_and_why() -> None:
     )
 
 
-def test_without_gke_the_node_labels_disk_images_are_still_read() -> None:
+def test_without_a_known_cluster_the_node_labels_disk_images_are_still_read() -> None:
     unknown = Gap("GKE node pools", "the cluster's project is not known")
     with served(routes(models_1=json_response(image()))) as server:
-        view = cloud_view(None, Compute(google(server.url)), unknown, [REF])
+        http = google(server.url)
+        view = cloud_view(Gke(http), Compute(http), unknown, [REF])
+        only_images = cloud_view(None, Compute(http), unknown, [REF])
     assert (view.pools, list(view.disk_images), view.gaps) == (None, [REF], (unknown,))
+    assert (only_images.pools, list(only_images.disk_images), only_images.gaps) == (None, [REF], ())
 
 
 def test_without_credentials_everything_is_one_reason_a_project() -> None:
