@@ -62,17 +62,25 @@ def connected(flags: Flags, settings: Settings, env: Mapping[str, str]) -> Itera
     )
     if flags.from_folder:
         yield Connection(_files(flags, flags.from_folder, scope, env), _nothing_to_save)
-    elif flags.sandbox:
-        from kubectl_imagecache.sandbox.embedded import Sandbox
-        from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
-
-        with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
-            inside = {**env, **sandbox.env()}
-            # The sandbox's made-up images have no place among the user's real ones.
-            inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
-            yield _live(flags, scope, inside, f"sandbox {flags.sandbox}")
     else:
-        yield _live(flags, scope, env, "live")
+        with sandboxed(flags, env) as (inside, source):
+            yield live(flags, scope, inside, source)
+
+
+@contextmanager
+def sandboxed(flags: Flags, env: Mapping[str, str]) -> Iterator[tuple[Mapping[str, str], str]]:
+    """The environment to connect in and what it is called: a sandbox's if FLAGS ask for one, else ENV and `live`."""
+    if not flags.sandbox:
+        yield env, "live"
+        return
+    from kubectl_imagecache.sandbox.embedded import Sandbox
+    from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
+
+    with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
+        inside = {**env, **sandbox.env()}
+        # The sandbox's made-up images have no place among the user's real ones.
+        inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
+        yield inside, f"sandbox {flags.sandbox}"
 
 
 def clock(env: Mapping[str, str]) -> Clock:
@@ -138,7 +146,8 @@ def _nothing_to_save(folder: Path) -> None:
     raise BadUsage("--save and --from exclude each other")
 
 
-def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Connection:
+def live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Connection:
+    """The cluster that FLAGS and ENV name; SOURCE is what the report calls it."""
     from kubectl_imagecache.clients.compute import Compute, cloud_view
     from kubectl_imagecache.clients.gke import Gke
     from kubectl_imagecache.clients.google_http import GoogleHttp
@@ -163,14 +172,15 @@ def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Co
         disk_images=lambda refs: noted(cloud_view(None, compute, target, refs)),
         registry=Registry.from_env(env).facts_many,
         clock=clock(env),
-        cluster=kube.server if isinstance(target, Gap) else _cluster(target),
+        cluster=kube.server if isinstance(target, Gap) else cluster_name(target),
         context=kube.context,
         source=source,
     )
     return Connection(sources, lambda folder: _save(folder, kube, None if isinstance(target, Gap) else target, seen))
 
 
-def _cluster(target: ClusterTarget) -> str:
+def cluster_name(target: ClusterTarget) -> str:
+    """GKE's whole name of a cluster."""
     return f"projects/{target.project}/locations/{target.location}/clusters/{target.name}"
 
 

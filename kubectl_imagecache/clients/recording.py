@@ -79,7 +79,7 @@ class Recorder:
         self._file.flush()
 
 
-def read(path: Path, add: Callable[[Record], None]) -> tuple[Head, list[Gap]]:
+def read(path: Path, add: Callable[[Record], object]) -> tuple[Head, list[Gap]]:
     """Feed each record of the recording PATH to ADD.
 
     Raises NotFound, and BadAnswer with the line for a file that isn't a recording or a line that can't be read.

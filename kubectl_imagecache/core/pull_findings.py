@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kubectl_imagecache.core.pull_ledger import Ledger, OpenPull
-from kubectl_imagecache.core.pull_methods import Judged, Method
+from kubectl_imagecache.core.pull_methods import Judged, Method, Turn
 from kubectl_imagecache.core.pull_starts import StartTime
 from kubectl_imagecache.core.pull_stats import spread
 
@@ -52,6 +52,18 @@ class FasterBy:
     """Median."""
     slow: Method
     slow_s: float
+    """Median."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSlower:
+    """The first pull of an image on a pool took far longer than those on its further nodes."""
+
+    pool: str
+    image: str
+    method: Method
+    first_s: float
+    later_s: float
     """Median."""
 
 
@@ -128,7 +140,18 @@ class StillPulling:
     """Since the longest of them began."""
 
 
-Finding = MostTime | DiskMissed | FasterBy | QueueLonger | SlowNode | SlowStart | FirstDiskSlow | Failing | StillPulling
+Finding = (
+    MostTime
+    | DiskMissed
+    | FasterBy
+    | FirstSlower
+    | QueueLonger
+    | SlowNode
+    | SlowStart
+    | FirstDiskSlow
+    | Failing
+    | StillPulling
+)
 
 
 def findings(judged: Sequence[Judged], starts: Sequence[StartTime], ledger: Ledger, now: float) -> tuple[Finding, ...]:
@@ -141,6 +164,7 @@ def findings(judged: Sequence[Judged], starts: Sequence[StartTime], ledger: Ledg
         _disk_missed(real, ledger),
         _most_time(real),
         _faster_by(real),
+        _first_slower(real),
         _queue_longer(real),
         _slow_nodes(real),
         _slow_starts(starts),
@@ -221,6 +245,16 @@ def _faster_by(real: Sequence[Judged]) -> Iterator[Finding]:
     yield from sorted(compared, key=lambda one: (one.fast_s - one.slow_s, one.image))
 
 
+def _first_slower(real: Sequence[Judged]) -> Iterator[Finding]:
+    slower: list[FirstSlower] = []
+    for (pool, image, method), pulls in _by(real, lambda one: (one.pool, one.pull.image, one.method)).items():
+        first = _seconds(one for one in pulls if one.turn is Turn.FIRST)
+        later = _seconds(one for one in pulls if one.turn is Turn.LATER)
+        if first and later and first[0] - _median(later) >= WORTH_S and first[0] >= 1.2 * _median(later):
+            slower.append(FirstSlower(pool, image, method, first[0], _median(later)))
+    yield from sorted(slower, key=lambda one: (one.later_s - one.first_s, one.pool, one.image))
+
+
 def _queue_longer(real: Sequence[Judged]) -> Iterator[Finding]:
     for pool, pulls in sorted(_by(real, lambda one: one.pool).items()):
         waits = [one.pull.queue_s for one in pulls if one.pull.queue_s is not None and one.pull.queue_s >= 0.5]
@@ -232,6 +266,8 @@ def _queue_longer(real: Sequence[Judged]) -> Iterator[Finding]:
 def _slow_nodes(real: Sequence[Judged]) -> Iterator[Finding]:
     slow: list[SlowNode] = []
     for (pool, image, _), pulls in _by(real, lambda one: (one.pool, one.pull.image, one.method)).items():
+        # The first pull of all is slower for another reason.
+        pulls = [one for one in pulls if one.turn is Turn.LATER]
         if len(pulls) < 4:
             continue
         worst = max(pulls, key=lambda one: one.pull.seconds or 0.0)

@@ -65,6 +65,8 @@ class Trouble:
     """The latest words of the runtime, one line; empty if there are none."""
     last: float | None = None
     """Epoch seconds."""
+    pool: str = ""
+    """The node's; empty if it is unknown."""
 
 
 @dataclass(slots=True)

@@ -63,16 +63,20 @@ def decide(ledger: Ledger, origin: Origin, by: By, pools: Collection[str] = (), 
         ledger.keep_nodes({name for name, node in ledger.nodes.items() if node.pool in pools})
     judged = tuple(judge(ledger))
     starts = tuple(start_times(ledger, judged))
+    troubles = tuple(sorted(ledger.troubles.values(), key=lambda one: (one.image, one.node)))
+    for trouble in troubles:
+        node = ledger.nodes.get(trouble.node)
+        trouble.pool = node.pool if node else ""
     return PullReport(
         origin=origin,
         since=ledger.since,
         oldest=ledger.oldest,
         events=ledger.events,
         by=by,
-        groups=groups(judged, ledger, starts, by),
+        groups=groups(judged, troubles, starts, by),
         pulls=judged,
         starts=starts,
-        troubles=tuple(sorted(ledger.troubles.values(), key=lambda one: (one.image, one.node))),
+        troubles=troubles,
         findings=findings(judged, starts, ledger, origin.observed_at.timestamp()),
         unknown=ledger.unknown,
         unknown_samples=tuple(ledger.unknown_samples),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 
-from kubectl_imagecache.core.pull_ledger import Ledger, Trouble
+from kubectl_imagecache.core.pull_ledger import Trouble
 from kubectl_imagecache.core.pull_methods import Judged, Method, Sureness, Turn
 from kubectl_imagecache.core.pull_starts import StartTime
 
@@ -147,7 +147,9 @@ class _Sum:
         self.refused += trouble.refused
 
 
-def groups(judged: Iterable[Judged], ledger: Ledger, starts: Iterable[StartTime], by: By) -> tuple[Group, ...]:
+def groups(
+    judged: Iterable[Judged], troubles: Iterable[Trouble], starts: Iterable[StartTime], by: By
+) -> tuple[Group, ...]:
     """A row for each key of BY, the one with the longest time spent pulling first."""
     sums: dict[str, _Sum] = {}
     for one in judged:
@@ -156,8 +158,9 @@ def groups(judged: Iterable[Judged], ledger: Ledger, starts: Iterable[StartTime]
         key = {By.POOL: start.pool, By.IMAGE: start.image, By.METHOD: start.method.value, By.NODE: start.node}[by]
         sums.setdefault(key, _Sum()).starts.append(start)
     if by is not By.METHOD:  # A pull that failed came by no method.
-        for trouble in ledger.troubles.values():
-            sums.setdefault(_trouble_key(trouble, ledger, by), _Sum()).trouble(trouble)
+        for trouble in troubles:
+            key = {By.POOL: trouble.pool, By.IMAGE: trouble.image, By.NODE: trouble.node}[by]
+            sums.setdefault(key, _Sum()).trouble(trouble)
     ordered = sorted(sums.items(), key=lambda item: (-sum(item[1].seconds), item[0]))
     return tuple(_group(key, found) for key, found in ordered)
 
@@ -172,15 +175,6 @@ def _key(one: Judged, by: By) -> str:
             return one.pull.node
         case By.METHOD:
             return one.method.value
-
-
-def _trouble_key(trouble: Trouble, ledger: Ledger, by: By) -> str:
-    if by is By.IMAGE:
-        return trouble.image
-    if by is By.NODE:
-        return trouble.node
-    node = ledger.nodes.get(trouble.node)
-    return node.pool if node else ""
 
 
 def _group(key: str, found: _Sum) -> Group:

@@ -76,7 +76,8 @@ def pulls(sources: Sources, options: Options, say: Callable[[str], None], watch:
     now = sources.clock.now()
     since = None if options.since_s is None else now.timestamp() - options.since_s
     ledger = Ledger(counts=options.counts, since=since)
-    cluster, context, gaps = sources.cluster, sources.context, []
+    cluster, context = sources.cluster, sources.context
+    gaps: list[Gap] = []
     if sources.recording is not None:
         from kubectl_imagecache.clients import recording
 

@@ -53,7 +53,7 @@ _NOISE = ",".join(
 )
 _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _MACHINE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
-Add = Callable[[Record], None]
+Add = Callable[[Record], object]
 
 
 def read_nodes(kube: Kube, add: Add) -> list[Gap]:
@@ -247,7 +247,7 @@ def pod_record(pod: Timed) -> PodRecord:
 
 
 def _read_timed(
-    kube: Kube, resource: str, namespace: str, keep: Callable[[Timed], None], query: dict[str, str] | None = None
+    kube: Kube, resource: str, namespace: str, keep: Callable[[Timed], object], query: dict[str, str] | None = None
 ) -> list[Gap]:
     unreadable = Unreadable()
 
