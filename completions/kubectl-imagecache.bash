@@ -36,15 +36,21 @@ _kubectl_imagecache() {
         last=${last##*:}
     fi
     if ((directive & 16)); then
-        while IFS= read -r value; do COMPREPLY+=("$value"); done < <(compgen -d -- "$last")
-    elif ((directive & 4)); then
-        :
-    elif ((${#COMPREPLY[@]} == 0)); then
-        while IFS= read -r value; do COMPREPLY+=("$value"); done < <(compgen -f -- "$last")
+        _kubectl_imagecache_paths -d "$last"
+    elif ((!(directive & 4) && ${#COMPREPLY[@]} == 0)); then
+        _kubectl_imagecache_paths -f "$last"
     fi
     if ((directive & 2)) && type compopt >/dev/null 2>&1; then
         compopt -o nospace 2>/dev/null
     fi
+}
+
+_kubectl_imagecache_paths() {
+    local path
+    while IFS= read -r path; do
+        COMPREPLY+=("$path")
+    done < <(compgen "$1" -- "$2")
+    type compopt >/dev/null 2>&1 && compopt -o filenames 2>/dev/null
 }
 
 complete -o bashdefault -F _kubectl_imagecache kubectl-imagecache

@@ -2,7 +2,7 @@
 """Starts kubectl-imagecache from the folder it was unpacked to; its dependencies are in lib/ beside it."""
 
 # Old syntax on purpose: an old Python must get as far as the plain word below.
-# ruff: noqa: PTH, UP031, UP036
+# ruff: noqa: PTH112, PTH118, PTH120, PTH208, UP031, UP036
 import os
 import sys
 

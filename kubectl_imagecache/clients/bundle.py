@@ -93,7 +93,7 @@ def _look(folder: Path) -> _Found:
                 if _is_cluster(shape):
                     clusters.append(cluster_of(element, str(file)))
                 elif shape.kind == "compute#image" or "/global/images/" in (shape.self_link or ""):
-                    images = [*(images or []), disk_image_of(element)]
+                    images = [*(images or []), disk_image_of(element, source=str(file))]
                 elif shape.api_version:
                     kubernetes.append((file, _holds(shape, file)))
         except BadAnswer as error:

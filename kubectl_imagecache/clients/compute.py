@@ -79,7 +79,7 @@ class Compute:
             answer = self._http.get(Api.COMPUTE, path, permission="compute.images.get", on=str(ref), role=ROLE)
         except NotFound:
             return DiskImage(ref, DiskState.MISSING)
-        image = _disk_image(_decode(answer.body, answer.host), ref)
+        image = _disk_image(_decode(answer.body, answer.host), ref, answer.host)
         return self._with_contents(image)
 
     def newest(self, project: str, family: str) -> DiskImage | None:
@@ -94,7 +94,7 @@ class Compute:
         except NotFound:
             return None
         document = _decode(answer.body, answer.host)
-        image = _disk_image(document, disk_image_ref(document.self_link or document.name, project))
+        image = _disk_image(document, disk_image_ref(document.self_link or document.name, project), answer.host)
         return image if image.state is DiskState.READY else None
 
     def _with_contents(self, image: DiskImage) -> DiskImage:
@@ -125,13 +125,15 @@ class Compute:
         return record.from_json(answer.body)
 
 
-def disk_image_of(document: bytes | dict[str, Any], project: str = "") -> DiskImage:
+def disk_image_of(
+    document: bytes | dict[str, Any], project: str = "", source: str = "the list of disk images"
+) -> DiskImage:
     """A disk image from one element of `gcloud compute images list --format=json`; links are not followed.
 
-    PROJECT stands in for a missing selfLink. Raises BadAnswer.
+    PROJECT stands in for a missing selfLink, SOURCE names the document in errors. Raises BadAnswer.
     """
-    image = _decode(document, "the list of disk images")
-    return _disk_image(image, disk_image_ref(image.self_link or image.name, project))
+    image = _decode(document, source)
+    return _disk_image(image, disk_image_ref(image.self_link or image.name, project), source)
 
 
 def cloud_view(
@@ -198,7 +200,7 @@ def _decode(document: bytes | dict[str, Any], source: str) -> _Image:
         raise BadAnswer(f"{source} gives something that is not a disk image: {error}") from error
 
 
-def _disk_image(image: _Image, ref: DiskImageRef) -> DiskImage:
+def _disk_image(image: _Image, ref: DiskImageRef, source: str) -> DiskImage:
     labels = image.labels or {}
     description = image.description or ""
     deprecated = image.deprecated or _Deprecated()
@@ -218,7 +220,7 @@ def _disk_image(image: _Image, ref: DiskImageRef) -> DiskImage:
             contents=_contents(description, labels),
         )
     except ValueError as error:
-        raise BadAnswer(f"Compute's answer about {ref} makes no sense: {error}") from error
+        raise BadAnswer(f"what {source} says about {ref} makes no sense: {error}") from error
 
 
 def _contents(description: str, labels: dict[str, str]) -> Contents | UnreadableRecord | None:

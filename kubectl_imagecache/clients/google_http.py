@@ -11,6 +11,8 @@ from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, Goog
 from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
 
+_RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
+
 
 class Api(Enum):
     """An API of Google's: gcloud's name for it, its place, the path that every place ends with."""
@@ -65,7 +67,8 @@ class GoogleHttp:
                 headers["X-Goog-User-Project"] = token.quota_project
         if body is not None:
             headers["Content-Type"] = "application/json"
-        return self._http.send(method, url, headers, body, max_bytes=max_bytes, reads=True), token
+        sent = self._http.send(method, url, headers, body, max_bytes=max_bytes, passing=_too_fast, reads=True)
+        return sent, token
 
 
 def places(env: Mapping[str, str]) -> dict[Api, str]:
@@ -105,6 +108,11 @@ def _refusal(answer: Answer, token: AccessToken | None, permission: str, on: str
     if answer.status == 404:
         return NotFound(f"{on} does not exist{said}")
     return BadAnswer(f"{answer.host} answers {answer.status} for {on}{said}")
+
+
+def _too_fast(answer: Answer) -> bool:
+    """Compute says "too many requests" with 403 (https://cloud.google.com/compute/api-quota)."""
+    return answer.status == 403 and bool(_google_error(answer.body)[1] & _RATE_LIMITS)
 
 
 def _google_error(body: bytes) -> tuple[str, frozenset[str]]:

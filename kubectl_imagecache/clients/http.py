@@ -91,14 +91,19 @@ class Http:
         *,
         max_bytes: int = 0,
         follow: bool = False,
+        passing: Callable[[Answer], bool] = lambda answer: False,
         reads: bool = False,
     ) -> Answer:
-        """Send a request; only GET, HEAD and what READS (whatever its method) are repeated. See `get` for the rest."""
+        """Send a request; only GET, HEAD and what READS (whatever its method) are repeated, PASSING tells further
+        answers that may not come again.
+
+        See `get` for the rest.
+        """
         policy = self._policy if reads or method in REPEATABLE else ONCE
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url
-            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes), policy, self._pace)  # noqa: B023
+            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
@@ -109,14 +114,27 @@ class Http:
             sent = _headers_for(target, url, sent)
         raise BadAnswer(f"{host_of(url)} redirects in circles")
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int) -> Answer:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        max_bytes: int,
+        passing: Callable[[Answer], bool],
+    ) -> Answer:
         import urllib3
         from urllib3.exceptions import HTTPError, SSLError
 
         host = host_of(url)
         deadline = self._pace.monotonic() + self._limits.read_s
         timeout = urllib3.Timeout(connect=self._limits.connect_s, read=self._limits.read_s)
-        options: dict[str, Any] = {"retries": False, "preload_content": False, "timeout": timeout}
+        options: dict[str, Any] = {
+            "retries": False,
+            "preload_content": False,
+            "timeout": timeout,
+            "enforce_content_length": True,
+        }
         try:
             response = self._pool(url).urlopen(method, url, body=body, headers=headers, redirect=False, **options)
             try:
@@ -130,12 +148,12 @@ class Http:
         except (HTTPError, OSError) as error:
             raise TryAgain(Unavailable(f"{host} {_trouble(error)}", _hint(error))) from error
         lower = {name.lower(): value for name, value in response.headers.items()}
-        if response.status in RETRIED_STATUSES:
-            failed = Unavailable(
-                f"{host} answers {response.status} {response.reason or ''}".rstrip(), "try again later"
-            )
+        answer = Answer(response.status, lower, content, host)
+        if response.status in RETRIED_STATUSES or passing(answer):
+            said = f"{response.status} {response.reason or ''}".rstrip()
+            failed = Unavailable(f"{host} answers {said}", "try again later")
             raise TryAgain(failed, retry_after(lower.get("retry-after")))
-        return Answer(response.status, lower, content, host)
+        return answer
 
     def _read(self, response: urllib3.BaseHTTPResponse, host: str, deadline: float, max_bytes: int) -> bytes:
         # read1 returns what has arrived, so that a server that drips bytes can't stretch one read for ever.
@@ -230,7 +248,7 @@ def _trouble(error: Exception) -> str:
         return "can't be reached through the proxy"
     if isinstance(error, errors.SSLError):
         return "can't be trusted: its certificate does not verify"
-    if isinstance(error, errors.NameResolutionError):
+    if isinstance(error, getattr(errors, "NameResolutionError", ())):  # urllib3 1.26 has none
         return "has no address"
     if isinstance(error, errors.NewConnectionError):
         return "refuses connections" if "refused" in str(error) else "can't be reached"

@@ -87,7 +87,8 @@ def guess(
     if not project:
         return Gap(WHAT, "the cluster's project is not known", HINT)
     listed: tuple[ClusterSummary, ...] | None = None
-    if list_clusters is not None:
+    # Behind a tunnel to this machine no address tells anything: without a name there is nothing to look for.
+    if list_clusters is not None and (name or config.cluster or not is_loopback(server)):
         try:
             listed = list_clusters(project)
         except UserError as error:

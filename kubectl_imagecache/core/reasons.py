@@ -179,7 +179,7 @@ class NodesWithoutDisk:
 
     @property
     def level(self) -> Level:
-        """Without it on any node there is no cache at all."""
+        """STALE; BROKEN if no node has it"""
         return Level.BROKEN if self.without == self.nodes else Level.STALE
 
 

@@ -23,8 +23,8 @@ _STYLES = {
 }
 _QUIET = (ChangeKind.KEEP, ChangeKind.IGNORE)
 _COLUMNS = (
-    Column("IMAGE", "image", least=28, keep_end=True),
-    Column("CHANGE", "from_to", least=12, drop=1),
+    Column("IMAGE", "image", least=22, keep_end=True),
+    Column("CHANGE", "from_to", least=18, drop=1),
     Column("SIZE", "compressed_bytes", right=True),
     Column("TO PULL", "missing_bytes", right=True, drop=2),
     Column("PODS", "pods", right=True),
@@ -62,7 +62,7 @@ def _row(change: Change, layers: bool) -> tuple[Cell, ...]:
         Cell(SIGNS[change.kind], change.kind.value, style),
         cell(change.pool),
         Cell(neutral(change.ref.familiar), str(change.ref), style),
-        Cell(fromto or "-", fromto),
+        Cell(fromto or "-", f"{change.old} -> {change.new}" if fromto else ""),
         Cell("-" if change.compressed is None else gib(change.compressed), change.compressed),
         Cell("-" if not change.missing else gib(change.missing), change.missing),
         number(match.use.pods if match else 0),
@@ -82,7 +82,7 @@ def _from_to(change: Change) -> str:
 
 
 def _version(text: str) -> str:
-    return hexes(text) if ":" in text else neutral(text)
+    return hexes(text)[:7] if ":" in text else neutral(text)
 
 
 def _layer_lines(shown: list[Change], screen: Screen) -> list[str]:

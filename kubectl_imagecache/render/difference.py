@@ -59,7 +59,12 @@ class Change:
 
 
 def changes(status: PoolStatus) -> tuple[Change, ...]:
-    """The pool's changes: add, change, drop, unknown, keep, ignore; each kind by reference."""
+    """The pool's changes: add, change, drop, unknown, keep, ignore; each kind by reference.
+
+    None for a pool without a cache disk: there is nothing to compare with.
+    """
+    if not status.pool.cache_disks:
+        return ()
     kept = {match.cached for match in status.uses if match.match is Match.CACHED}
     found = [_of_use(status.pool.name, match, kept) for match in status.uses]
     found.extend(

@@ -51,10 +51,12 @@ def unknown_notes(report: StatusReport, screen: Screen) -> list[str]:
 
 
 def _unknown(status: PoolStatus, report: StatusReport, screen: Screen) -> Iterator[str]:
+    pool = neutral(status.pool.name)
+    if not status.pool.cache_disks and len(report.pools) == 1:
+        yield from ["", f"{pool} has no cache disk."]
     if not status.pool.cache_disks or status.contents is not None:
         return
     name = namer(refs_of(report.pools))
-    pool = neutral(status.pool.name)
     known = [words(r, name).sentence for r in status.verdict.reasons if isinstance(r, _WHY_UNKNOWN)]
     text = f"{pool}: what its cache disk holds is unknown. {' '.join(known)} See `{screen.program} status {pool}`."
     yield from ["", *wrapped(" ".join(text.split()), "", "  ", screen.cells)]

@@ -18,6 +18,8 @@ WIDTH = 920
 MOST_POINTS = 4000
 """Points drawn of one strip; of more pulls an even choice is drawn, and said."""
 MOST_STRIPS = 12
+LEAST_FOR_BOX = 8
+"""Of fewer pulls the middle half is not drawn: it would say less than the points do."""
 SHORTEST_S = 0.01
 """What is faster is drawn here: no pull is told more finely than in milliseconds."""
 _LEFT, _RIGHT, _TOP, _STRIP, _BOTTOM = 210, 40, 78, 74, 84
@@ -208,7 +210,7 @@ def _strip(name: str, pulls: list[Judged], axis: Axis, top: float) -> list[Shape
         Text(_LEFT - 16, middle + 15, _summary(pulls), 12, "end", "quiet"),
     ]
     values = sorted(one.pull.seconds or 0.0 for one in pulls)
-    if len(values) >= 4:
+    if len(values) >= LEAST_FOR_BOX:
         low, high = values[len(values) // 4], values[(3 * len(values)) // 4]
         x = axis.at(low)
         shapes.append(Box(x, middle - 22, max(1.0, axis.at(high) - x), 44, "box"))
@@ -255,4 +257,5 @@ def _legend(y: float, used: Iterable[Method]) -> list[Shape]:
         shapes += [Mark(x, y - 4, "circle", "text", True, ""), Text(x + 12, y, words, 12, ink="quiet")]
         x += 40 + 6.4 * len(words)
         shapes += [Line(x, y - 12, x, y + 3, "median"), Text(x + 8, y, "median", 12, ink="quiet")]
+        shapes += [Box(x + 66, y - 12, 14, 15, "box"), Text(x + 86, y, "middle half", 12, ink="quiet")]
     return shapes

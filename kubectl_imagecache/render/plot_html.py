@@ -138,7 +138,7 @@ def _style() -> str:
 
 
 _RULES = """
-body{margin:2rem auto;max-width:76rem;padding:0 1rem;background:var(--ground);color:var(--text);
+body{margin:2rem auto;max-width:84rem;padding:0 1rem;background:var(--ground);color:var(--text);
 font:15px/1.5 system-ui,"Helvetica Neue",Arial,"DejaVu Sans",sans-serif}
 h1{font-size:1.6rem;margin:0 0 .2rem}
 h2{font-size:1.15rem;margin:2rem 0 .5rem}
@@ -146,11 +146,12 @@ h2{font-size:1.15rem;margin:2rem 0 .5rem}
 figure{margin:1.5rem 0;overflow-x:auto}
 svg{max-width:100%;height:auto}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .7rem;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
-td:first-child,td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:9rem}
+table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
+th,td{padding:.3rem .4rem;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
+td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:11rem}
+td:last-child{white-space:normal;min-width:11rem}
 .right{text-align:right}
-th button{all:unset;cursor:pointer;font-weight:600;font-size:.85rem;color:var(--quiet)}
+th button{all:unset;cursor:pointer;font-weight:600;font-size:.76rem;color:var(--quiet)}
 th button:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}

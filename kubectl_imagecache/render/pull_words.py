@@ -18,10 +18,11 @@ from kubectl_imagecache.core.pull_findings import (
     StillPulling,
 )
 from kubectl_imagecache.core.pull_methods import Method
-from kubectl_imagecache.render.text import count, neutral
+from kubectl_imagecache.render.text import count, cut, neutral
 
 ImageName = Callable[[str], str]
 """An image's short name; its argument is the reference as a string."""
+_MOST_WHY = 160
 _WAYS = {
     Method.CACHE_DISK: "from the cache disk",
     Method.STREAMING: "by image streaming",
@@ -114,7 +115,7 @@ def _going_wrong(finding: Failing | StillPulling, name: ImageName) -> str:
     parts = [count(finding.failed, "failed pull")] if finding.failed else []
     parts += [count(finding.back_offs, "back-off")] if finding.back_offs else []
     parts += [f"refused {count(finding.refused, 'time')}"] if finding.refused else []
-    why = f" The last reason: {neutral(finding.why)}" if finding.why else ""
+    why = f" The last reason: {cut(neutral(finding.why), _MOST_WHY)}" if finding.why else ""
     return f"{name(finding.image)} can't be had on {count(finding.nodes, 'node')}: {', '.join(parts)}.{why}"
 
 

@@ -57,12 +57,12 @@ def cold_start_text(cold: ColdStart | None) -> str:
     """`+74s est.`, `+12s measured`; `-` where nothing is lost or known."""
     if cold is None:
         return "-"
-    basis = {Basis.MEASURED: "measured", Basis.ESTIMATED: "est.", Basis.MIXED: "part est."}[cold.basis]
+    basis = {Basis.MEASURED: "measured", Basis.ESTIMATED: "est.", Basis.MIXED: "mixed"}[cold.basis]
     if cold.unknown_sizes and not cold.seconds:
         return "unknown"
     more = ">" if cold.unknown_sizes else ""
-    seconds = duration(cold.seconds) if cold.seconds >= 1 else "<1s"
-    return f"+{more}{seconds} {basis}"
+    seconds = f"+{more}{duration(cold.seconds)}" if cold.seconds >= 1 else "<1s"
+    return f"{seconds} {basis}"
 
 
 def _row(status: PoolStatus, report: StatusReport, name: Namer) -> tuple[Cell, ...]:
@@ -103,7 +103,9 @@ def _why(status: PoolStatus, name: Namer) -> Cell:
         text = f"{unused} cached but unused" if unused else "-"
         return Cell(text, text)
     more = f" +{len(main) - 1} more" if len(main) > 1 else ""
-    short = words(main[0], name).short
+    # Of reasons that weigh the same, the images come first: they are what the pool waits for.
+    first = next((r for r in main if isinstance(r, ImageMissing | TagMoved | NewTag)), main[0])
+    short = words(first if first.level == main[0].level else main[0], name).short
     return Cell(short, short + more, tail=more)
 
 
@@ -176,7 +178,7 @@ def _suggested(suggestion: Suggestion, name: Namer, screen: Screen) -> list[str]
     lines = [f"  To mend it: {paint(command, 'bold') if screen.colour else command}"]
     parts = [f"adds {_named(suggestion.adds, name, screen)}"] if suggestion.adds else []
     parts += [f"drops {_named(suggestion.drops, name, screen)}"] if suggestion.drops else []
-    parts += [f"keeps {suggestion.keeps}"] if parts else []
+    parts += [f"keeps {suggestion.keeps}"] if parts and suggestion.keeps else []
     parts += [f"needs a disk of {suggestion.disk_size_gb} GiB"] if suggestion.disk_size_gb is not None else []
     text = "; ".join([*parts, advice] if advice else parts)
     return lines + (wrapped(text, "    ", "    ", screen.cells) if text else [])

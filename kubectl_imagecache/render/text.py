@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from kubectl_imagecache.core.report import Share
+if TYPE_CHECKING:  # errors are printed through here: they should not wait for the domain to load
+    from datetime import datetime
+
+    from kubectl_imagecache.core.report import Share
 
 GIB = 1024**3
 MIB = 1024**2

@@ -14,14 +14,15 @@ from kubectl_imagecache.render.names import Namer
 from kubectl_imagecache.render.text import count, gib, hexes, neutral
 
 _STATES = {
-    DiskState.PENDING: "not finished yet",
-    DiskState.FAILED: "failed to build",
-    DiskState.DEPRECATED: "deprecated",
-    DiskState.OBSOLETE: "obsolete",
-    DiskState.DELETED: "deleted",
-    DiskState.MISSING: "missing",
-    DiskState.READY: "ready",
+    DiskState.PENDING: ("unfinished", "is not finished yet"),
+    DiskState.FAILED: ("failed", "failed to build"),
+    DiskState.DEPRECATED: ("deprecated", "is deprecated"),
+    DiskState.OBSOLETE: ("obsolete", "is obsolete"),
+    DiskState.DELETED: ("deleted", "is deleted"),
+    DiskState.MISSING: ("missing", "does not exist"),
+    DiskState.READY: ("ready", "is ready"),
 }
+"""A word for a clause, a predicate for a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,10 @@ def _(reason: why.Unused, name: Namer) -> Words:
 
 @words.register
 def _(reason: why.DiskImageUnusable, name: Namer) -> Words:
-    state = _STATES[reason.state]
+    word, predicate = _STATES[reason.state]
     return Words(
-        f"disk image is {state}",
-        f"The disk image {_disk(reason.disk_image)} is {state}: new nodes can't be made from it.",
+        f"disk image {word}",
+        f"The disk image {_disk(reason.disk_image)} {predicate}: new nodes can't be made from it.",
     )
 
 
@@ -118,13 +119,13 @@ def _(reason: why.DiskImageDeprecated, name: Namer) -> Words:
     instead = (
         f"; its owner names {neutral(reason.replacement.rpartition('/')[2])} instead" if reason.replacement else ""
     )
-    return Words("disk image is deprecated", f"The disk image {_disk(reason.disk_image)} is deprecated{instead}.")
+    return Words("disk image deprecated", f"The disk image {_disk(reason.disk_image)} is deprecated{instead}.")
 
 
 @words.register
 def _(reason: why.DiskImageRecreated, name: Namer) -> Words:
     return Words(
-        "disk image was re-created",
+        "disk image re-created",
         f"The disk image {_disk(reason.disk_image)} was made again on {reason.created:%Y-%m-%d %H:%M} UTC; "
         f"{reason.older_nodes} of {count(reason.nodes, 'node')} {'is' if reason.older_nodes == 1 else 'are'} older "
         "and still on the one before.",
@@ -134,7 +135,7 @@ def _(reason: why.DiskImageRecreated, name: Namer) -> Words:
 @words.register
 def _(reason: why.NewerInFamily, name: Namer) -> Words:
     return Words(
-        "family has a newer disk image",
+        "newer disk image in family",
         f"The family {neutral(reason.family)} has a newer disk image, {_disk(reason.newest)}; "
         f"this pool has {_disk(reason.disk_image)}.",
     )
@@ -175,7 +176,7 @@ def _(reason: why.NodeImageUnsupported, name: Namer) -> Words:
 def _(reason: why.NodesWithoutDisk, name: Namer) -> Words:
     some = f"{reason.without} of {count(reason.nodes, 'node')}"
     lack = "lacks" if reason.without == 1 else "lack"
-    return Words(f"{some} {lack} the disk", f"{some} {lack} the label of the disk {_disk(reason.disk_image)}.")
+    return Words(f"no disk on {some}", f"{some} {lack} the label of the disk {_disk(reason.disk_image)}.")
 
 
 @words.register

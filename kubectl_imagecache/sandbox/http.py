@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -110,6 +110,15 @@ class _Server(ThreadingHTTPServer):
         """Stay silent when a client leaves: that is its right."""
 
 
+def _folded(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Lower-case names; a header that is sent in several lines has all its values (RFC 9110, 5.3), as Go clients do."""
+    folded: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        folded[key] = f"{folded[key]}, {value}" if key in folded else value
+    return folded
+
+
 def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) -> type[BaseHTTPRequestHandler]:
     class Connection(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -127,7 +136,7 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 self.command,
                 unquote(url.path),
                 dict(parse_qsl(url.query, keep_blank_values=True)),
-                {key.lower(): value for key, value in self.headers.items()},
+                _folded(self.headers.items()),
                 self.rfile.read(length) if length else b"",
                 self.headers.get("Host", ""),
             )

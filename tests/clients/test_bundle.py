@@ -184,6 +184,13 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, line: i
     assert f"{place}/broken.json, line {line}" in caught.value.message
 
 
+@pytest.mark.parametrize("odd", [{"name": "c", "nodePools": [{}]}, [image("disk-a", diskSizeGb="many")]])
+def test_a_file_that_makes_no_sense_is_named(tmp_path: Path, odd: Any) -> None:
+    place = folder(tmp_path, nodes=listing(NODE), odd=odd)
+    with pytest.raises(BadUsage, match=r"bundle/odd\.json"):
+        bundle.read(place, SCOPE)
+
+
 def test_a_folder_without_anything_usable_says_what_was_looked_for(tmp_path: Path) -> None:
     place = folder(tmp_path, package={"name": "x", "version": "1"}, array=[1, 2], text='"x"')
     with pytest.raises(BadUsage) as caught:

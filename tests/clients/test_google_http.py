@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kubectl_imagecache.clients.google_auth import AccessToken, GoogleAuth
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp, may_have_token, places
-from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, Unavailable, UserError
 from kubectl_imagecache.sandbox.http import Request, Response
 from tests.clients.factories import json_response, quick_http, served
 
@@ -72,6 +72,15 @@ def test_refusals_are_told_apart(answer: Response, kind: type[UserError], messag
         google(server.url).get(Api.COMPUTE, "x", **ASK)
     assert type(caught.value) is kind
     assert caught.value.message == message.replace("HOST", server.url.removeprefix("http://"))
+
+
+def test_a_rate_limit_that_is_told_with_403_is_waited_for() -> None:
+    limit = {"error": {"code": 403, "message": "slow", "errors": [{"reason": "rateLimitExceeded"}]}}
+    answers = iter([json_response(limit, 403), json_response({})])
+    with served(lambda _: next(answers)) as server:
+        assert google(server.url).get(Api.COMPUTE, "x", **ASK).body == b"{}"
+    with served(lambda _: json_response(limit, 403)) as server, pytest.raises(Unavailable, match="answers 403"):
+        google(server.url).get(Api.COMPUTE, "x", **ASK)
 
 
 @pytest.mark.parametrize(

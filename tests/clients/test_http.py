@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -210,6 +216,60 @@ def test_a_proxy_is_really_asked_and_its_password_is_not_told() -> None:
     with pytest.raises(Unavailable) as caught:
         Http(policy=Policy(attempts=1), env={"HTTP_PROXY": proxy}).get("http://nowhere.invalid/")
     assert caught.value.message == "nowhere.invalid can't be reached through the proxy"
+
+
+@contextmanager
+def tls_server(folder: Path) -> Iterator[str]:
+    """An https server for 127.0.0.1 whose certificate, FOLDER/cert.pem, nobody has signed."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    options = [
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", "req", "-x509", *options, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with served(echo) as inner, socket.create_server(("127.0.0.1", 0)) as listening:
+        plain = inner.url.removeprefix("http://").split(":")
+
+        def forward() -> None:
+            while True:
+                try:
+                    raw, _ = listening.accept()
+                    with context.wrap_socket(raw, server_side=True) as secure:
+                        asked = secure.recv(65536)
+                        with socket.create_connection((plain[0], int(plain[1]))) as behind:
+                            behind.sendall(asked)
+                            secure.sendall(behind.recv(65536))
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        threading.Thread(target=forward, daemon=True).start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_unknown_certificate_is_refused_at_once_and_a_named_one_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = Waits()
+    with tls_server(tmp_path) as url:
+        with pytest.raises(Unavailable) as caught:
+            quick_http(waits).get(f"{url}/a")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        assert quick_http().get(f"{url}/a").body == b"/a"
+    assert "can't be trusted" in caught.value.message
+    assert "SSL_CERT_FILE" in caught.value.hint
+    assert waits.slept == []
 
 
 NOW = datetime(2026, 1, 15, 9, 0, tzinfo=timezone.utc)

@@ -85,6 +85,15 @@ def test_an_api_server_behind_a_tunnel_does_not() -> None:
     assert found == ClusterTarget("p", "us-central1-a", "dev", "from gcloud's configuration")
 
 
+def test_a_cluster_on_this_machine_costs_no_request() -> None:
+    found = guess(NONE, "kind-kind", "https://127.0.0.1:6443", never_list, config("p"))
+    assert found == Gap(
+        "GKE node pools",
+        "which cluster of project p this is can't be told",
+        "name it with --project, --location and --cluster-name",
+    )
+
+
 def test_gclouds_configuration_is_enough_where_gke_can_not_be_asked() -> None:
     found = guess(NONE, "x", "https://34.1.2.3", None, config("p", region="r", cluster="c"))
     assert found == ClusterTarget("p", "r", "c", "from gcloud's configuration")

@@ -13,6 +13,8 @@ from kubectl_imagecache.clients.kube.kubeconfig import Choice
 from kubectl_imagecache.core.errors import Unauthenticated, UserError
 
 if TYPE_CHECKING:
+    import ssl
+
     import urllib3
 
 _USER = frozenset({"token", "tokenFile", "as", "as-uid", "as-groups", "as-user-extra"})
@@ -68,33 +70,34 @@ def plain_pool(choice: Choice) -> urllib3.PoolManager:
     import ssl
 
     import urllib3
+    from urllib3.util.ssl_ import create_urllib3_context
 
     cluster = choice.cluster
     file, data = _text(cluster, "certificate-authority"), _text(cluster, "certificate-authority-data")
     settings: dict[str, Any] = {"maxsize": 8}
     if not cluster["server"].startswith("https"):
         return urllib3.PoolManager(**settings)
-    context = ssl.create_default_context()
-    if cluster.get("insecure-skip-tls-verify") is True:
+    trusted = cluster.get("insecure-skip-tls-verify") is not True
+    # urllib3's own context: both of its major versions then check the host's name themselves, IP addresses too.
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if trusted else ssl.CERT_NONE)
+    if not trusted:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # The kubeconfig asks for it.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        settings["cert_reqs"] = "CERT_NONE"
     elif file or data:
-        context = _trusting(file, data, choice)
+        _trust(context, file, data, choice)
+    else:
+        context.load_default_certs()
     if name := _text(cluster, "tls-server-name"):
         settings |= {"server_hostname": name, "assert_hostname": name}
     return urllib3.PoolManager(ssl_context=context, **settings)
 
 
-def _trusting(file: str, data: str, choice: Choice) -> Any:
-    import ssl
-
+def _trust(context: ssl.SSLContext, file: str, data: str, choice: Choice) -> None:
+    """Make CONTEXT trust this authority and no other."""
     try:
-        # Only the given authority is trusted, not the system's as well.
         if data:
-            return ssl.create_default_context(cadata=base64.b64decode(data, validate=True).decode("ascii"))
-        return ssl.create_default_context(cafile=file)
+            context.load_verify_locations(cadata=base64.b64decode(data, validate=True).decode("ascii"))
+        else:
+            context.load_verify_locations(cafile=file)
     except (OSError, ValueError, binascii.Error) as error:
         where = "certificate-authority-data" if data else file
         raise UserError(f"can't use the certificate authority of context {choice.context!r}: {where}") from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kubectl_imagecache.clients.kube.options import KubeOptions
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, UserError
@@ -87,10 +88,27 @@ def choose(merged: Merged, options: KubeOptions) -> Choice:
     cluster = dict(_find(merged.sections["clusters"], cluster_name, "cluster", merged)) if cluster_name else {}
     if options.server:
         cluster["server"] = options.server
-    if not isinstance(cluster.get("server"), str) or not cluster["server"]:
-        raise UserError(f"context {name!r} names no API server", f"see cluster {cluster_name!r} in {_names(merged)}")
+    cluster["server"] = _address(cluster, f"cluster {cluster_name!r} of context {name!r} in {_names(merged)}")
     user = _find(merged.sections["users"], user_name, "user", merged) if user_name else {}
     return Choice(name, str(context.get("namespace") or "default"), user_name, cluster, user)
+
+
+def _address(cluster: Mapping[str, Any], whose: str) -> str:
+    """The API server's URL; without a scheme it is what client-go takes it for. Raises UserError if it is none."""
+    server = cluster.get("server")
+    if not isinstance(server, str) or not server:
+        raise UserError(f"no API server is named by {whose}", "check it with: kubectl config view")
+    if "://" not in server:
+        secure = any(cluster.get(key) for key in ("certificate-authority", "certificate-authority-data"))
+        server = f"{'https' if secure else 'http'}://{server}"
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or any(c.isspace() for c in server):
+        raise UserError(f"not the URL of an API server: {whose}", "expected https://HOST[:PORT]")
+    return server
 
 
 def _load(path: Path) -> dict[str, Any]:

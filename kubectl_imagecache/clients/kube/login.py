@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from kubectl_imagecache.clients.kube.direct import is_plain, plain_pool, plain_token
 from kubectl_imagecache.clients.kube.kubeconfig import Choice
+from kubectl_imagecache.clients.kube.plugin import run_plugin
 from kubectl_imagecache.clients.kube.transport import Credentials
-from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.clock import Clock
-from kubectl_imagecache.core.errors import Unauthenticated, UserError
+from kubectl_imagecache.core.errors import UserError
 
 if TYPE_CHECKING:
     import urllib3
 
 IN_CLUSTER_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its service account's token, CA certificate and namespace."""
-_GKE_PLUGIN = "gke-gcloud-auth-plugin"
-_GKE_HINT = "gcloud components install gke-gcloud-auth-plugin (or the package google-cloud-cli-gke-gcloud-auth-plugin)"
 _EARLY = timedelta(minutes=1)
 """A token is renewed so long before it runs out."""
 
@@ -81,7 +77,6 @@ def log_in(choice: Choice, clock: Clock, env: Mapping[str, str]) -> Login:
     """Load CHOICE's credentials; Unauthenticated for a failing plugin, UserError for what can't be loaded."""
     plugin_token: PluginToken | None = None
     if choice.user.get("exec") and not choice.user.get("token") and not choice.user.get("tokenFile"):
-        # The package only logs what a plugin does wrong and goes on without credentials, so it is run first.
         given, expires = run_plugin(choice)
         if "token" in given:
             plugin_token = PluginToken(choice, clock, given["token"], expires)
@@ -155,54 +150,5 @@ def log_in_from_pod(env: Mapping[str, str], folder: Path) -> Login:
     return Login(configuration.host, _pool(configuration, "in-cluster"), PackageCredentials(configuration))
 
 
-def run_plugin(choice: Choice) -> tuple[dict[str, str], datetime | None]:
-    """Run the user's exec plugin; what it gives as kubeconfig fields, and until when it is good.
-
-    Raises Unauthenticated with the plugin's name and its last words, or with what to install.
-    """
-    from kubernetes.config import ConfigException, exec_provider, kube_config
-
-    provider: Any = exec_provider.ExecProvider
-    node: Any = kube_config.ConfigNode
-    plugin = choice.user["exec"]
-    command = plugin.get("command") if isinstance(plugin, dict) else None
-    if not isinstance(command, str) or not command:
-        raise UserError(f"user {choice.user_name!r} has an exec plugin without a command")
-    name = Path(command).name
-    if shutil.which(command) is None:
-        told = plugin.get("installHint")
-        hint = " ".join(told.split())[:300] if isinstance(told, str) and told.strip() else f"install {name}"
-        raise Unauthenticated(f"exec plugin {name} is not installed", _GKE_HINT if name == _GKE_PLUGIN else hint)
-    try:
-        status = provider(node("exec", dict(plugin)), None, node("cluster", dict(choice.cluster))).run()
-    except ConfigException as error:
-        raise Unauthenticated(f"exec plugin {name} failed: {_last_line(error)}", _plugin_hint(name)) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Unauthenticated(f"exec plugin {name} can't be run: {type(error).__name__}", _plugin_hint(name)) from error
-    fields = _fields(status, name)
-    until = status.get("expirationTimestamp")
-    return fields, parse_time(until) if isinstance(until, str) else None
-
-
-def _fields(status: Any, name: str) -> dict[str, str]:
-    if isinstance(status, dict) and isinstance(status.get("token"), str) and status["token"]:
-        return {"token": status["token"]}
-    pair = [status.get(key) if isinstance(status, dict) else None for key in ("clientCertificateData", "clientKeyData")]
-    if all(isinstance(text, str) and text for text in pair):
-        certificate, key = (base64.b64encode(str(text).encode()).decode() for text in pair)
-        return {"client-certificate-data": certificate, "client-key-data": key}
-    raise Unauthenticated(f"exec plugin {name} gave neither a token nor a client certificate", _plugin_hint(name))
-
-
-def _plugin_hint(name: str) -> str:
-    if name == _GKE_PLUGIN:
-        return "gcloud auth login, then try: kubectl get nodes"
-    return f"run {name} alone to see what it says"
-
-
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-
-
-def _last_line(error: BaseException) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")[:300]

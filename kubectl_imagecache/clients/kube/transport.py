@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -146,9 +147,9 @@ class Transport:
             raise self._unreachable(error) from error
 
     def _headers(self, accept: str) -> Any:
-        import urllib3
+        from urllib3._collections import HTTPHeaderDict  # Public only since urllib3 2.
 
-        headers = urllib3.HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
+        headers: Any = HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
         for name, value in (*self._authenticate().items(), *self.impersonate):
             headers.add(name, value)
         return headers
@@ -174,7 +175,11 @@ class Transport:
         except (exceptions.SSLError, exceptions.NewConnectionError, exceptions.ProxyError) as error:
             raise self._unreachable(error) from error
         except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
-            raise Unavailable(f"the Kubernetes API at {self.address} is too slow: {_short(error)}", _SLOW) from error
+            within = CONNECT_TIMEOUT_S if isinstance(error, exceptions.ConnectTimeoutError) else DEFAULT_TIMEOUT_S
+            within = self.timeout_s or within
+            raise Unavailable(
+                f"the Kubernetes API at {self.address} is too slow: nothing came within {within:g} s", _SLOW
+            ) from error
         except exceptions.DecodeError as error:
             raise BadAnswer(f"{self.address} sent a body that can't be decompressed") from error
         except exceptions.HTTPError as error:
@@ -203,7 +208,9 @@ class Transport:
     def _unreachable(self, error: Exception) -> Unavailable:
         words = _short(error)
         hint = "check the VPN, the proxy and the cluster's authorized networks, or choose another --context"
-        if "certificate" in words.lower():
+        if "wrong version number" in words:
+            hint = "the server does not speak TLS there: should its address begin with http: instead?"
+        elif "certificate" in words.lower():
             hint = "the certificate does not fit the kubeconfig's certificate-authority or the server's name"
         return Unavailable(f"can't reach the Kubernetes API at {self.address}: {words}", hint)
 
@@ -298,4 +305,5 @@ def _short(error: Exception) -> str:
         words = cause.strerror
     if isinstance(words, str) and ": " in words and words.startswith(("<", "HTTP")):
         words = words.partition(": ")[2]
+    words = re.sub(r" \(_ssl\.c:\d+\)$", "", words)  # A line of CPython's source says nothing to the user.
     return " ".join(words.split())[:200] or type(error).__name__

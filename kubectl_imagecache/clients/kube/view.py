@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kubectl_imagecache.clients.kube.events import EventFold
 from kubectl_imagecache.clients.kube.nodes import NodeFold
@@ -43,7 +43,11 @@ class Folds:
 
 
 def combine(folds: Folds, gaps: Iterable[Gap]) -> KubeView:
-    """What FOLDS tell together; without nodes all demand goes under the empty pool name."""
+    """What FOLDS tell together; without nodes all demand goes under the empty pool name.
+
+    A kind of which not all could be read tells nothing: half a demand would look like a whole one.
+    """
+    folds = _whole(folds)
     pool_of = folds.nodes.pools() if "nodes" in folds.read else None
     own_gaps = [*folds.pods.gaps(), *folds.nodes.gaps(), *folds.events.gaps()]
     for fold in folds.templates.values():
@@ -57,4 +61,14 @@ def combine(folds: Folds, gaps: Iterable[Gap]) -> KubeView:
         sizes={**folds.events.sizes, **folds.nodes.sizes},
         pulls=folds.events.sorted_pulls(),
         gaps=(*gaps, *own_gaps),
+    )
+
+
+def _whole(folds: Folds) -> Folds:
+    empty = Folds.begin(folds.scope)
+    return replace(
+        folds,
+        pods=folds.pods if "pods" in folds.read else empty.pods,
+        nodes=folds.nodes if "nodes" in folds.read else empty.nodes,
+        events=folds.events if "events" in folds.read else empty.events,
     )

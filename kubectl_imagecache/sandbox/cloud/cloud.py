@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from kubectl_imagecache.sandbox.cloud import (
@@ -15,8 +14,9 @@ from kubectl_imagecache.sandbox.cloud import (
     instances,
     operations,
     pools,
+    storage,
 )
-from kubectl_imagecache.sandbox.cloud.errors import ApiError, fault_response, response
+from kubectl_imagecache.sandbox.cloud.errors import ApiError, fault_response
 from kubectl_imagecache.sandbox.cloud.machines import BootHook
 from kubectl_imagecache.sandbox.cloud.nodes import RESTRICTED
 from kubectl_imagecache.sandbox.cloud.routing import Routes, answer
@@ -42,6 +42,7 @@ class Cloud:
         timing: Timing | None = None,
     ) -> None:
         self.state = State(world, nodes, project, project_number, timing or Timing())
+        self.state.on_gone.append(groups.heal)
         for name in (project, *catalogue.PUBLIC_PROJECTS):
             catalogue.furnish(self.state, name)
         for name, family, public in catalogue.PUBLIC_IMAGES:
@@ -57,8 +58,8 @@ class Cloud:
 
     def handle_compute(self, request: Request) -> Response:
         """Answer one call of Compute's API, or read an object of Cloud Storage."""
-        if request.path.startswith("/storage/v1/b/"):
-            return self._object(request)
+        if request.path.startswith((storage.READ, storage.UPLOAD)):
+            return storage.perform(self.state, request)
         if request.path.startswith("/batch/compute/"):
             return batch.perform(request, self.handle_compute)
         if request.path.startswith("/compute/v1/"):
@@ -158,18 +159,6 @@ class Cloud:
         """
         error = ApiError(code, message, status=status, reason=reason)
         self.state.failures.append(OrderedFailure(kind, target, error, times))
-
-    def _object(self, request: Request) -> Response:
-        bucket, _, name = request.path.removeprefix("/storage/v1/b/").partition("/o/")
-        if "storage.objects.get" in self.state.denied:
-            return response(ApiError(403, f"The caller does not have storage.objects.get access to the object {name}."))
-        body = self.state.objects.get((bucket, name))
-        if body is None:
-            return response(ApiError(404, f"No such object: {bucket}/{name}"))
-        if request.query.get("alt") == "media":
-            return Response(200, body, "application/octet-stream")
-        about = {"kind": "storage#object", "bucket": bucket, "name": name, "size": str(len(body))}
-        return Response(200, json.dumps(about).encode())
 
 
 def _gke_denied(permission: str, path: str) -> str:

@@ -100,7 +100,11 @@ def _create(state: State, call: Call) -> Json:
         raise ApiError(409, f"Already exists: {spelled(path)}.")
     cluster = complete(state, str(asked.get("name", "")), call["location"], asked) | {"status": "PROVISIONING"}
     state.collection(call.path)[cluster["name"]] = cluster
-    made = [pools.complete(state, path, pool) for pool in wanted]
+    try:
+        made = [pools.complete(state, path, pool) for pool in wanted]
+    except ApiError:
+        state.drop(path)
+        raise
     for pool in made:
         pools.place(state, path, pool, "PROVISIONING")
     return begin(state, path, "CREATE_CLUSTER", path, _bring_up(state, path, cluster, made))

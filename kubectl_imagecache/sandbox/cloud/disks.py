@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kubectl_imagecache.sandbox.cloud.catalogue import DISK_TYPES, check_quota, check_zone, disk_metric
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found
-from kubectl_imagecache.sandbox.cloud.images import image_at
+from kubectl_imagecache.sandbox.cloud.images import usable
 from kubectl_imagecache.sandbox.cloud.links import resolve, short, zone_of
 from kubectl_imagecache.sandbox.cloud.operations import start
 from kubectl_imagecache.sandbox.cloud.resources import existing, label, new, pause, put, serve
@@ -32,10 +32,7 @@ def prepare(state: State, path: str, wanted: Json) -> Json:
     disk = new(state, "disk", path)
     least = 10
     if wanted.get("sourceImage"):
-        _, image = image_at(state, wanted["sourceImage"], project)
-        if image["status"] != "READY":
-            image_path = image["selfLink"].removeprefix(COMPUTE_URL)
-            raise ApiError(400, f"The resource '{image_path}' is not ready", reason="resourceNotReady")
+        image = usable(state, wanted["sourceImage"], project)
         least = int(image["diskSizeGb"])
         disk.update(sourceImage=image["selfLink"], sourceImageId=image["id"])
         disk.update({key: image[key] for key in ("architecture", "licenses", "guestOsFeatures") if key in image})

@@ -44,11 +44,16 @@ def count(state: State, group: Json, target: int) -> None:
     """Set how many instances GROUP wants, and what it is doing about it."""
     group["targetSize"] = target
     group["versions"][0]["targetSize"]["calculated"] = target
-    there = len(state.members.get(group["baseInstanceName"], {}))
+    there = size(state, group)
     busy = {"creating": max(0, target - there), "deleting": max(0, there - target), "none": min(there, target)}
     others = ("abandoning", "creatingWithoutRetries", "recreating", "refreshing", "restarting", "verifying")
     group["currentActions"] = dict.fromkeys(others, 0) | busy
     group["status"] = {"isStable": there == target, "versionTarget": {"isReached": there == target}}
+
+
+def size(state: State, group: Json) -> int:
+    """How many instances GROUP has."""
+    return len(state.members.get(group["baseInstanceName"], {}))
 
 
 def members(state: State, group: Json) -> list[Json]:
@@ -152,10 +157,37 @@ def _wanted(cluster: Json, pool: Json) -> Json:
 
 
 def remove_member(state: State, group: Json, instance: Json) -> None:
-    """Take the node of INSTANCE out of the cluster, and the instance and its disks away."""
-    state.nodes.remove_node(instance["name"])
+    """Take the instance, its disks and its node away, and don't replace it."""
+    count(state, group, min(int(group["targetSize"]), size(state, group) - 1))
     machines.take_away(state, str(instance["selfLink"]).removeprefix(COMPUTE_URL))
     count(state, group, int(group["targetSize"]))
+
+
+def heal(state: State, instance: Json) -> None:
+    """Take the node of INSTANCE, which is gone, out of the cluster; its group makes another one if it wants as many."""
+    if "goog-gke-node" not in instance.get("labels", {}):
+        return
+    state.nodes.remove_node(instance["name"])
+    group = state.find(f"{str(instance['zone']).removeprefix(COMPUTE_URL)}/instanceGroupManagers/{_stem(instance)}-grp")
+    if group is None or size(state, group) >= int(group["targetSize"]):
+        return
+    count(state, group, int(group["targetSize"]))
+    state.world.clock.call_later(state.timing.node_ready_s, lambda: _replace(state, group))
+
+
+def _stem(instance: Json) -> str:
+    return str(instance["name"]).rpartition("-")[0]
+
+
+def _replace(state: State, group: Json) -> None:
+    for path, pools in list(state.collections.items()):
+        for pool in pools.values() if path.endswith("/nodePools") else ():
+            if group["selfLink"] in pool["instanceGroupUrls"] and size(state, group) < int(group["targetSize"]):
+                cluster = existing(state, path.removesuffix("/nodePools"))
+                try:
+                    add_member(state, cluster, pool, group, state.label_prefixes[f"{path}/{pool['name']}"])
+                except ApiError as error:
+                    pool.update(status="RUNNING_WITH_ERROR", statusMessage=error.message)
 
 
 def of_pool(state: State, pool: Json) -> list[Json]:

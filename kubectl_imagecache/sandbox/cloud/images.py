@@ -46,6 +46,16 @@ def image_at(state: State, link: str, project: str) -> tuple[str, Json]:
     return path, existing(state, path)
 
 
+def usable(state: State, link: str, project: str) -> Json:
+    """The image that LINK names; raise 404 if it is missing and 400 if it isn't READY or is obsolete."""
+    path, image = image_at(state, link, project)
+    if image["status"] != "READY":
+        raise ApiError(400, f"The resource '{path}' is not ready", reason="resourceNotReady")
+    if image.get("deprecated", {}).get("state") in ("OBSOLETE", "DELETED"):
+        raise ApiError(400, f"The resource '{path}' is obsolete and cannot be used", reason="invalid")
+    return image
+
+
 def _newest(state: State, path: str) -> Json:
     collection, _, family = path.partition("/family/")
     members = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from kubectl_imagecache.sandbox.cloud import disks, machines
@@ -218,6 +219,8 @@ def _serial(state: State, call: Call) -> Json:
     if port not in ("1", "2", "3", "4"):
         raise invalid_field("port", port, "Values must be within the range: [1, 4]")
     output = state.serial.get((path, int(port)), SerialPort())
+    if not re.fullmatch(r"-?\d+", begin):
+        raise invalid_field("start", begin, "Must be a number.")
     # A negative start counts from the end.
     offset = int(begin) if int(begin) >= 0 else output.first + len(output.text) + int(begin)
     data, first = output.read(offset)

@@ -118,9 +118,18 @@ def _term(tokens: list[str], text: str) -> tuple[Test, list[str]]:
     if len(tokens) < 3 or tokens[1] not in _COMPARISONS:
         raise _unreadable(text)
     field, operator, value = tokens[0], tokens[1], _unquote(tokens[2])
+    if operator in ("eq", "ne"):
+        _check_expression(value, text)
     if field.startswith("-"):
         return (lambda item: not _COMPARISONS[operator](_field(item, field[1:]), value)), tokens[3:]
     return (lambda item: _COMPARISONS[operator](_field(item, field), value)), tokens[3:]
+
+
+def _check_expression(value: str, text: str) -> None:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise _unreadable(text) from error
 
 
 def _unquote(token: str) -> str:

@@ -170,6 +170,8 @@ def take_away(state: State, path: str) -> None:
     state.guest_attributes.pop(path, None)
     for key in [key for key in state.serial if key[0] == path]:
         del state.serial[key]
+    for told in state.on_gone:
+        told(state, instance)
 
 
 def attached(state: State, instance: Json, wanted: Json, disk: Json, index: int) -> Json:

@@ -16,10 +16,8 @@ ROUTES = Routes()
 
 
 def start(state: State, call: Call, kind: str, target: str, steps: Iterator[float]) -> Json:
-    """Begin an operation of KIND on TARGET (a path) that takes STEPS; the same requestId begins only one."""
+    """Begin an operation of KIND on TARGET (a path) that takes STEPS; its requestId is remembered: it begins once."""
     request = call.query.get("requestId", "")
-    if request and request in state.requests:
-        return state.requests[request]
     scope = _scope(target)
     name = f"operation-{int(state.now().timestamp() * 1000)}-{state.hex(13)}-{state.hex(8)}-{state.hex(8)}"
     now = state.compute_time()

@@ -21,18 +21,14 @@ _POOL = _CLUSTER + "/nodePools/{pool}"
 
 _UPDATES = (
     *("labels", "taints", "tags", "resourceLabels", "machineType", "diskType", "diskSizeGb", "bootDisk", "imageType"),
-    *(
-        "gcfsConfig",
-        "gvnic",
-        "fastSocket",
-        "accelerators",
-        "workloadMetadataConfig",
-        "linuxNodeConfig",
-        "kubeletConfig",
-    ),
+    *("gcfsConfig", "gvnic", "fastSocket", "accelerators", "workloadMetadataConfig", "linuxNodeConfig"),
+    "kubeletConfig",
     *("loggingConfig", "containerdConfig", "confidentialNodes", "resourceManagerTags", "maxRunDuration"),
 )
 """What UpdateNodePool may change in a pool's config; secondary boot disks are not among them."""
+
+_OUTPUT_ONLY = ("status", "statusMessage", "conditions", "instanceGroupUrls", "selfLink", "updateInfo", "etag")
+"""What a client may send back of what it has read, to no effect."""
 
 
 def cluster_at(state: State, path: str) -> Json:
@@ -125,13 +121,13 @@ def fill(state: State, cluster_path: str, pool: Json, per_zone: int) -> Steps:
     found = groups.of_pool(state, pool)
     for group in found:
         groups.count(state, group, per_zone)
-    missing = {group["name"]: per_zone - len(groups.members(state, group)) for group in found}
-    if any(short > 0 for short in missing.values()):
+    missing = sum(max(0, per_zone - groups.size(state, group)) for group in found)
+    if missing:
         yield state.timing.node_ready_s
-        _check_quota(state, cluster, pool, sum(max(0, short) for short in missing.values()))
+        _check_quota(state, cluster, pool, missing)
     for number in range(per_zone):
         for group in found:
-            if missing[group["name"]] > number:
+            if groups.size(state, group) <= number:
                 groups.add_member(state, cluster, pool, group, prefix)
                 yield state.timing.node_stagger_s
     for group in found:
@@ -215,7 +211,8 @@ def _get(state: State, call: Call) -> Json:
 @ROUTES.add("POST", _CLUSTER + "/nodePools", "container.clusters.update")
 def _create(state: State, call: Call) -> Json:
     cluster_path = call.path.removesuffix("/nodePools")
-    pool = complete(state, cluster_path, call.body.get("nodePool", {}))
+    asked = {key: value for key, value in call.body.get("nodePool", {}).items() if key not in _OUTPUT_ONLY}
+    pool = complete(state, cluster_path, asked)
     check_free(state, cluster_path)
     place(state, cluster_path, pool, "PROVISIONING")
     path = f"{call.path}/{pool['name']}"

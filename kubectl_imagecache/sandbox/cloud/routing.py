@@ -76,6 +76,9 @@ def answer(state: State, routes: Routes, request: Request, prefix: str, denied: 
         found = _call(state, routes, request, prefix, denied)
     except ApiError as error:
         return response(error)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # A body of the wrong shape, or a mistake of the sandbox or a boot hook: said, rather than a lost connection.
+        return response(ApiError(500, f"Internal error encountered: {error!r}"))
     return Response(200, json.dumps(found).encode(), "application/json; charset=UTF-8")
 
 
@@ -88,6 +91,9 @@ def _call(state: State, routes: Routes, request: Request, prefix: str, denied: D
     route, params = routes.find(request.method, path)
     if route.permission in state.denied:
         raise ApiError(403, denied(route.permission, path))
+    repeated = state.requests.get(request.query.get("requestId", ""))
+    if repeated is not None:
+        return repeated
     return route.handler(state, Call(params, request.query, _body(request), path))
 
 

@@ -101,6 +101,8 @@ class State:
     boot_hooks: list[Callable[..., None]] = field(default_factory=list)
     serial: dict[tuple[str, int], SerialPort] = field(default_factory=dict)
     guest_attributes: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
+    on_gone: list[Callable[[State, Json], None]] = field(default_factory=list)
+    """Told of every instance that is taken away."""
     members: dict[str, dict[str, Json]] = field(default_factory=dict)
     """baseInstanceName of a managed instance group -> its instances by name."""
     boots: dict[str, int] = field(default_factory=dict)

@@ -31,7 +31,7 @@ def bulk_entries(pod: Obj, placements: Iterable[tuple[str, str]], version: int) 
         if on_node is None:
             on_node = by_node[node] = PodFacts(node, facts.phase, facts.requests, facts.ready)
         body = _Body(pieces, slots, name, on_node.node, version)
-        entries.append(Entry(metadata["namespace"], name, version, labels, owners, on_node, body))
+        entries.append(Entry((metadata["namespace"], name), version, labels, owners, on_node, body))
     return entries
 
 

@@ -20,10 +20,19 @@ from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.scheduler import Scheduler
 from kubectl_imagecache.sandbox.kube.store import Change, Entry, Key, stamp
 
-_TICK_S = 0.1
+_TICK_S = 0.2
 
 _ORDER: tuple[Kind, ...] = (DEPLOYMENT, REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB)
 _KINDS = {kind.table: kind for kind in _ORDER}
+
+
+def _counts(change: Change) -> bool:
+    """Whether a pod's change matters to those who count pods."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return True
+    before, after = old.pod, new.pod
+    return (before.phase, before.ready, before.terminating) != (after.phase, after.ready, after.terminating)
 
 
 class Controllers:
@@ -51,6 +60,8 @@ class Controllers:
         if entry is None:
             return
         if change.table == "pods":
+            if not _counts(change):
+                return
             self._mark_owners(entry)
             self._dirty_budgets[entry.namespace] = None
         elif change.table == PDB.table:
@@ -69,7 +80,7 @@ class Controllers:
         entry = self._store.get(found[0], *found[1]) if found else None
         if found is None or entry is None:
             return 0
-        obj = entry.parsed(found[0])
+        obj = self._store.view(found[0], entry)
         if found[0] is DAEMON_SET:
             return int(obj.get("status", {}).get("desiredNumberScheduled", 0))
         return int(obj["spec"].get("parallelism" if found[0] is JOB else "replicas", 1))
@@ -103,13 +114,13 @@ class Controllers:
             for key in keys:
                 entry = self._store.get(kind, *key)
                 if entry is not None:
-                    obj = entry.parsed(kind)
+                    obj = self._store.view(kind, entry)
                     if "deletionTimestamp" not in obj["metadata"]:
                         self._reconcilers[kind.table](obj)
         namespaces, self._dirty_budgets = self._dirty_budgets, {}
         for namespace in namespaces:
             for entry in self._store.entries(PDB, namespace):
-                self._budget(entry.parsed(PDB))
+                self._budget(self._store.view(PDB, entry))
 
     def _budget(self, pdb: Obj) -> None:
         counts = health(self._store, pdb, self.size)
@@ -130,5 +141,4 @@ class Controllers:
             "observedGeneration": wanted["observedGeneration"],
             "lastTransitionTime": stamp(self._store.clock.now()),
         }
-        pdb["status"] = {**wanted, "conditions": [state]}
-        self._store.put(PDB, pdb)
+        self._store.put(PDB, {**pdb, "metadata": dict(pdb["metadata"]), "status": {**wanted, "conditions": [state]}})

@@ -21,6 +21,7 @@ _LABEL_RULE = (
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+_OMITTED_IF_EMPTY = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields", "generateName")
 _WORKLOADS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
 
 
@@ -49,8 +50,10 @@ def prepare(kind: Kind, obj: Obj, store: Store) -> Obj:
 
 
 def validate(kind: Kind, obj: Obj) -> None:
-    """Refuse what the real server would refuse first; raise ApiError 422."""
+    """Refuse what the real server would refuse first, and drop what it leaves out; raise ApiError 422."""
     metadata = obj["metadata"]
+    for empty in [name for name in _OMITTED_IF_EMPTY if name in metadata and not metadata[name]]:
+        del metadata[empty]
     name = metadata["name"]
     if not _NAME.match(name) or len(name) > 253:
         raise invalid(kind, name, "metadata.name", f'Invalid value: "{name}": {_NAME_RULE}')
@@ -257,10 +260,26 @@ def _pdb(obj: Obj) -> None:
 
 def _node(obj: Obj) -> None:
     obj.setdefault("spec", {})
-    obj.setdefault("status", {})
+    info = obj.setdefault("status", {}).setdefault("nodeInfo", {})
+    for name in _NODE_INFO:
+        info.setdefault(name, "")
     labels = obj["metadata"].setdefault("labels", {})
     labels.setdefault("kubernetes.io/hostname", obj["metadata"]["name"])
 
+
+_NODE_INFO = (
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+)
+"""Always there in NodeSystemInfo; empty where the node doesn't tell."""
 
 _FILLERS: dict[str, Any] = {
     "Pod": _pod,

@@ -75,7 +75,7 @@ def _needs_budget(entry: Entry) -> bool:
 
 def _spend(objects: Objects, entry: Entry, size: Size, dry_run: bool) -> None:
     store = objects.store
-    budgets = [e.parsed(PDB) for e in store.entries(PDB, entry.namespace)]
+    budgets = [store.view(PDB, e) for e in store.entries(PDB, entry.namespace)]
     budgets = [pdb for pdb in budgets if label_selector(pdb["spec"].get("selector"))(entry.labels)]
     if len(budgets) > 1:
         message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
@@ -94,5 +94,11 @@ def _spend(objects: Objects, entry: Entry, size: Size, dry_run: bool) -> None:
         details = {"causes": [{"reason": "DisruptionBudget", "message": cause}]}
         raise ApiError(429, "Cannot evict pod as it would violate the pod's disruption budget.", details=details)
     if not dry_run:
-        pdb["status"] = {**pdb.get("status", {}), "disruptionsAllowed": counts.allowed - 1}
-        store.put(PDB, pdb)
+        store.put(
+            PDB,
+            {
+                **pdb,
+                "metadata": dict(pdb["metadata"]),
+                "status": {**pdb.get("status", {}), "disruptionsAllowed": counts.allowed - 1},
+            },
+        )

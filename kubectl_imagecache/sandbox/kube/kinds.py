@@ -33,20 +33,19 @@ class Kind:
     columns: tuple[tuple[str, str, str, int], ...] = field(default=())
     """A custom resource's printer columns: name, type, jsonPath, priority."""
 
-    @property
-    def api_version(self) -> str:
-        """`v1`, `apps/v1`."""
-        return f"{self.group}/{self.version}" if self.group else self.version
+    api_version: str = field(init=False)
+    """`v1`, `apps/v1`."""
+    resource: str = field(init=False)
+    """`pods`, `deployments.apps`: the name in messages, and the default table."""
+    table: str = field(init=False)
+    """Where its objects lie."""
 
-    @property
-    def resource(self) -> str:
-        """`pods`, `deployments.apps`: the name in messages, and the default table."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
-    def table(self) -> str:
-        """Where its objects lie."""
-        return self.store or self.resource
+    def __post_init__(self) -> None:
+        # Asked for at every access to an object: worth keeping.
+        resource = f"{self.plural}.{self.group}" if self.group else self.plural
+        object.__setattr__(self, "api_version", f"{self.group}/{self.version}" if self.group else self.version)
+        object.__setattr__(self, "resource", resource)
+        object.__setattr__(self, "table", self.store or resource)
 
 
 _STATUS = ("status",)

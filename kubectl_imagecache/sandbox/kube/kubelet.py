@@ -73,16 +73,17 @@ class Kubelets:
 
     def _images(self, run: _Run) -> NodeImages | None:
         node = self._store.get(NODE, "", run.node)
-        if node is None:
-            return None
+        known = self._pulls.node(run.node)
+        if node is None or known is not None:
+            return known if node is not None else None
         pods = (e.parsed(POD) for e in self._store.pods_on(POD, run.node) if e.pod.phase == "Running")
-        return self._pulls.node(node.parsed(NODE), pods, self._clock.now())
+        return self._pulls.meet(node.parsed(NODE), pods, self._clock.now())
 
     def _begin(self, run: _Run) -> None:
         pod, node = self._pod(run), self._store.get(NODE, "", run.node)
         if pod is None or node is None:
             return
-        addresses = node.parsed(NODE).get("status", {}).get("addresses") or ()
+        addresses = self._store.view(NODE, node).get("status", {}).get("addresses") or ()
         host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), "")
         initial_status(pod, host, stamp(self._clock.now()))
         self._store.put(POD, pod)

@@ -85,8 +85,12 @@ class Pulls:
         self._nodes.pop(node, None)
         self._caches.pop(node, None)
 
-    def node(self, node: Obj, running: Iterable[Obj], now: datetime) -> NodeImages:
-        """A node's images; RUNNING are the pods on it, whose images it must have, asked the first time."""
+    def node(self, name: str) -> NodeImages | None:
+        """A node's images, if it has been met."""
+        return self._nodes.get(name)
+
+    def meet(self, node: Obj, running: Iterable[Obj], now: datetime) -> NodeImages:
+        """A node's images; RUNNING are the pods on it, whose images it must have."""
         name = node["metadata"]["name"]
         found = self._nodes.get(name)
         if found is None:

@@ -33,7 +33,7 @@ class Objects:
         namespace = obj.get("metadata", {}).get("namespace", "")
         if kind.namespaced and self.store.get(NAMESPACE, "", namespace) is None:
             raise not_found(NAMESPACE, namespace)
-        obj = defaults.prepare(kind, {**obj, "kind": kind.kind}, self.store)
+        obj = defaults.prepare(kind, {**obj, "apiVersion": kind.api_version, "kind": kind.kind}, self.store)
         name = obj["metadata"]["name"]
         if self.store.get(kind, namespace, name) is not None:
             raise already_exists(kind, name)
@@ -79,7 +79,7 @@ class Objects:
         if kind.kind == "Event":
             defaults.to_core_event(new)
         defaults.validate(kind, new)
-        if dry_run:
+        if dry_run or new == before:
             return new
         if "deletionTimestamp" in metadata and not metadata.get("finalizers") and kind not in (POD, NAMESPACE):
             self.remove(kind, old.namespace, old.name)
@@ -146,10 +146,11 @@ class Objects:
         involved |= {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in metadata}
         if "fieldPath" in about:
             involved["fieldPath"] = about["fieldPath"]
-        self.create(
+        # Put straight into the store: there is nothing to default or to refuse, and there are many of them.
+        self.store.put(
             EVENT,
             {
-                "metadata": {"name": name, "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace, "uid": self.store.uid(), "creationTimestamp": now},
                 "involvedObject": involved,
                 "reason": reason,
                 "message": message,
@@ -236,7 +237,7 @@ class Objects:
         for table, (namespace, name) in self.store.owned(uid):
             kind = self.kinds.named(table)
             entry = self.store.get(kind, namespace, name)
-            # An object with a second owner stays as long as that one lives; here every owner is a controller.
+            # A second owner that still lives would keep it in a real cluster; nothing here has two.
             if entry is not None and not entry.pod.terminating:
                 self.delete(kind, entry)
 
@@ -308,7 +309,8 @@ def _check_pod_update(before: Obj, new: Obj) -> None:
         message = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
             "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
-            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it "
+            "was previously negative)"
         )
         raise invalid(POD, before["metadata"]["name"], "spec", message, "FieldValueForbidden")
 

@@ -12,7 +12,7 @@ from kubectl_imagecache.sandbox.kube.status import ApiError
 LabelTest = Callable[[Mapping[str, str]], bool]
 
 _SET = re.compile(r"^\s*(?P<key>[^\s!=()]+)\s+(?P<op>in|notin)\s+\((?P<values>[^)]*)\)\s*$")
-_ORDER = re.compile(r"^\s*(?P<key>[^\s!=()<>]+)\s*(?P<op>==|=|!=|<|>)\s*(?P<value>[^\s()]*)\s*$")
+_ORDER = re.compile(r"^\s*(?P<key>[^\s!=()<>]+)\s*(?P<op>==|=|!=|<|>)\s*(?P<value>[^\s()=!<>]*)\s*$")
 _EXISTS = re.compile(r"^\s*(?P<no>!?)\s*(?P<key>[^\s!=()<>,]+)\s*$")
 
 

@@ -7,7 +7,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -41,8 +41,8 @@ _NO_POD = PodFacts()
 class Entry:
     """One object in one version; never changed, only replaced."""
 
-    namespace: str
-    name: str
+    key: Key
+    """Its place in lists."""
     version: int
     labels: Mapping[str, str]
     owners: tuple[str, ...]
@@ -52,9 +52,14 @@ class Entry:
     """JSON without apiVersion and kind, or what makes it."""
 
     @property
-    def key(self) -> Key:
-        """Its place in lists."""
-        return (self.namespace, self.name)
+    def namespace(self) -> str:
+        """Empty for cluster-wide kinds."""
+        return self.key[0]
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return self.key[1]
 
     @property
     def raw(self) -> bytes:
@@ -149,6 +154,7 @@ class Store:
         self.listeners: list[Callable[[Change], None]] = []
         self._tables: dict[str, Table] = {}
         self._owned: dict[str, dict[tuple[str, Key], None]] = {}
+        self._views: dict[tuple[str, Key], tuple[int, Obj]] = {}
 
     def table(self, kind: Kind) -> Table:
         """The kind's objects."""
@@ -187,17 +193,26 @@ class Store:
         found = self._tables.get(table)
         return found.entries.get(key) if found else None
 
+    def view(self, kind: Kind, entry: Entry) -> Obj:
+        """An object to look at, parsed once a version; callers must not change it."""
+        place = (kind.table, entry.key)
+        found = self._views.get(place)
+        if found is None or found[0] != entry.version:
+            found = self._views[place] = (entry.version, entry.parsed(kind))
+        return found[1]
+
     def put(self, kind: Kind, obj: Obj) -> Entry:
         """Store OBJ under a new version; writing what is there already changes nothing."""
         metadata = obj["metadata"]
         old = self.get(kind, metadata.get("namespace", ""), metadata["name"])
-        if old is not None:
-            metadata["resourceVersion"] = str(old.version)
-            if not callable(old.body) and _dump(obj) == old.body:
-                return old
+        before = str(old.version) if old is not None else "0"
+        metadata["resourceVersion"] = before
+        body = _dump(obj)
+        if old is not None and body == old.body:
+            return old
         self.version += 1
         metadata["resourceVersion"] = str(self.version)
-        entry = _entry(kind, obj, self.version, _dump(obj))
+        entry = _entry(kind, obj, self.version, _restamped(body, before, self.version))
         self.set(kind, entry, old)
         self._record(Change(self.version, kind.table, old, entry))
         return entry
@@ -224,12 +239,12 @@ class Store:
         if old is None:
             return None
         self.table(kind).drop(old)
+        self._views.pop((kind.table, old.key), None)
         for uid in old.owners:
             self._owned.get(uid, {}).pop((kind.table, old.key), None)
         self.version += 1
-        obj = json.loads(old.raw)
-        obj["metadata"]["resourceVersion"] = str(self.version)
-        last = _entry(kind, obj, self.version, _dump(obj))
+        body = _restamped(old.raw, str(old.version), self.version)
+        last = replace(old, version=self.version, body=body)
         self._record(Change(self.version, kind.table, last, None))
         return last
 
@@ -276,7 +291,7 @@ class Store:
 
 def stamp(at: datetime) -> str:
     """A time as the API writes it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.isoformat()[:19] + "Z"
 
 
 def condition(obj: Obj, kind: str) -> Obj:
@@ -285,17 +300,26 @@ def condition(obj: Obj, kind: str) -> Obj:
     return found
 
 
+# Plain ASCII, so that bytes can be joined and cut anywhere without care for encodings.
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _dump(obj: Obj) -> bytes:
-    body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
-    # Plain ASCII, so that bytes can be joined and cut anywhere without care for encodings.
-    return json.dumps(body, separators=(",", ":")).encode()
+    """JSON without apiVersion and kind, metadata first."""
+    body = {"metadata": obj["metadata"]}
+    body |= {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
+    return _ENCODE(body).encode()
+
+
+def _restamped(body: bytes, before: str, version: int) -> bytes:
+    """The JSON under a new version: the first one in it, as metadata comes first, is the object's own."""
+    return body.replace(b'"resourceVersion":"%s"' % before.encode(), b'"resourceVersion":"%d"' % version, 1)
 
 
 def _entry(kind: Kind, obj: Obj, version: int, body: bytes | Callable[[], bytes]) -> Entry:
     metadata: dict[str, Any] = obj["metadata"]
     return Entry(
-        metadata.get("namespace", "") if kind.namespaced else "",
-        metadata["name"],
+        (metadata.get("namespace", "") if kind.namespaced else "", metadata["name"]),
         version,
         metadata.get("labels") or {},
         tuple(o["uid"] for o in sorted(metadata.get("ownerReferences") or (), key=lambda o: not o.get("controller"))),

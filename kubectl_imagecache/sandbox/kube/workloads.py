@@ -141,17 +141,17 @@ def job(objects: Objects, obj: Obj) -> None:
 
 
 def owned_pods(objects: Objects, owner: Obj) -> list[Entry]:
-    """The pods that OWNER controls, by name."""
+    """The pods that OWNER controls, oldest first."""
     uid = owner["metadata"]["uid"]
     found = (objects.store.entry_in(table, key) for table, key in objects.store.owned(uid) if table == POD.table)
-    return sorted((e for e in found if e is not None), key=lambda e: e.key)
+    return [e for e in found if e is not None]
 
 
 def make_pod(objects: Objects, owner: Obj, kind: Kind, *, name: str = "", node: str = "", revision: str = "") -> None:
     """Create one pod from OWNER's template; not in a namespace that goes."""
     metadata = owner["metadata"]
     namespace = objects.store.get(NAMESPACE, "", metadata["namespace"])
-    if namespace is None or "deletionTimestamp" in namespace.parsed(NAMESPACE)["metadata"]:
+    if namespace is None or "deletionTimestamp" in objects.store.view(NAMESPACE, namespace)["metadata"]:
         return
     template = copy.deepcopy(owner["spec"]["template"])
     labels = dict((template.get("metadata") or {}).get("labels") or {})
@@ -202,9 +202,8 @@ def _claims(objects: Objects, obj: Obj, number: int) -> None:
         if objects.store.get(PVC, namespace, name) is None:
             storage = (claim["spec"].get("resources") or {}).get("requests") or {}
             bound = {"phase": "Bound", "capacity": storage, "accessModes": claim["spec"].get("accessModes") or []}
-            objects.create(
-                PVC, {"metadata": {"name": name, "namespace": namespace}, "spec": claim["spec"], "status": bound}
-            )
+            made = {"metadata": {"name": name, "namespace": namespace}, "spec": claim["spec"], "status": bound}
+            objects.create(PVC, copy.deepcopy(made))
 
 
 def _mount_claims(owner: Obj, spec: Obj, pod: str) -> None:
@@ -238,7 +237,5 @@ def set_status(objects: Objects, kind: Kind, obj: Obj, status: Obj, *, observed:
     entry = objects.store.get(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
     if entry is None:
         return
-    current = entry.parsed(kind)
-    if current.get("status") != new:
-        current["status"] = new
-        objects.store.put(kind, current)
+    if objects.store.view(kind, entry).get("status") != new:
+        objects.store.put(kind, {**entry.parsed(kind), "status": new})

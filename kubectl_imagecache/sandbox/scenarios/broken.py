@@ -9,6 +9,8 @@ from kubectl_imagecache.sandbox.scenarios.stage import (
     Stage,
     add_disk_image,
     add_pool,
+    deprecate,
+    fail,
     go_to,
 )
 from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_system, add_workloads
@@ -50,9 +52,9 @@ def build(stage: Stage) -> None:
     go_to(stage, days=4)
     # The pools were made while all was well; what follows befell their disk images.
     stage.cloud.remove_image("web-gone")
-    add_disk_image(stage, DiskImageSpec("web-failed", (GATEWAY,), status="FAILED"))
-    add_disk_image(stage, DiskImageSpec("web-obsolete", (GATEWAY,), deprecated="OBSOLETE"))
-    add_disk_image(stage, DiskImageSpec("web-deprecated", (GATEWAY,), deprecated="DEPRECATED", replacement=FINE))
+    fail(stage, "web-failed")
+    deprecate(stage, "web-obsolete", "OBSOLETE")
+    deprecate(stage, "web-deprecated", "DEPRECATED", FINE)
     add_disk_image(stage, DiskImageSpec("web-recreated", (GATEWAY,)))
     go_to(stage, minutes=30)
     add_workloads(stage, *(Workload(f"web-{pool.name}", (GATEWAY,), pool.name, pool.nodes, "web") for pool in POOLS))

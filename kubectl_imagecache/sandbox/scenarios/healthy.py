@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import DiskImageSpec, PoolSpec, Stage, add_disk_image, add_pool, go_to
-from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_system, add_workloads
+from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_daemons, add_system, add_workloads
 
 VLLM = f"{shelf.VLLM}:0.6.6"
 LLAMA = f"{shelf.LLAMA}:2025-12"
@@ -25,15 +25,16 @@ POOLS = (
     PoolSpec("web", 2, "web-2026-01", zones=("europe-west4-a", "europe-west4-b")),
     PoolSpec("batch", 2, "batch-2026-01", machine_type="t2a-standard-8", dedicated="batch"),
 )
+AGENT = Workload("otel-agent", (OTEL,), kind="DaemonSet", namespace="observability", cpu="100m")
 STANDING = (
     Workload("vllm-chat", (VLLM,), "inference", 2, "serving", init=(LLAMA,), cpu="8", min_available=1),
     Workload("embedder", (EMBEDDER,), "inference", 2, "serving", cpu="3"),
     Workload("api-gateway", (GATEWAY,), "web", 3, "web", sidecars=(ENVOY,), min_available=2),
-    Workload("otel-agent", (OTEL,), kind="DaemonSet", namespace="observability", cpu="100m"),
 )
 RECENT = (
     Workload("chat-ui", (CHAT_UI,), "web", 2, "web"),
-    Workload("nightly-etl", (SPARK,), "batch", 2, "data", kind="Job"),
+    Workload("spark-executor", (SPARK,), "batch", 2, "data"),
+    Workload("etl-nightly", (SPARK,), "batch", 2, "data", kind="Job"),
 )
 
 
@@ -45,6 +46,7 @@ def build(stage: Stage) -> None:
     for pool in POOLS:
         add_pool(stage, pool)
     add_system(stage)
+    add_daemons(stage, AGENT)
     go_to(stage, days=8)
     add_workloads(stage, *STANDING)
     go_to(stage, minutes=40)

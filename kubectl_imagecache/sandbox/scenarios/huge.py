@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import (
     DiskImageSpec,
@@ -16,7 +15,7 @@ from kubectl_imagecache.sandbox.scenarios.stage import (
     go_to,
     nodes_of,
 )
-from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces, pod_spec
+from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces, pod_spec, running_status
 
 POOLS = 10
 CACHED = (f"{shelf.VLLM}:0.6.3", f"{shelf.EMBEDDER}:1.4.0", f"{shelf.GATEWAY}:7.13.2", f"{shelf.OTEL}:0.112.0")
@@ -31,6 +30,8 @@ OTHERS = (
 
 def build(stage: Stage) -> None:
     """Fill STAGE with its `nodes` and `pods`."""
+    for metric in ("CPUS", "INSTANCES", "DISKS_TOTAL_GB", "SSD_TOTAL_GB", "IN_USE_ADDRESSES"):
+        stage.cloud.limit(metric, 1e9)
     go_to(stage, days=10)
     add_namespaces(stage, ["serving"])
     for number in range(min(POOLS, stage.nodes)):
@@ -67,31 +68,13 @@ def _placements(name: str, count: int, nodes: list[str]) -> Iterator[tuple[str, 
 def _pod(stage: Stage, workload: Workload) -> dict[str, Any]:
     """A Running pod with all that real ones drag along: environment, probes, mounts, managed fields."""
     spec = pod_spec(workload)
-    statuses = []
     for container in spec["containers"]:
         container |= _BAGGAGE
-        image = stage.catalog.resolve(container["image"], "amd64")
-        if image is None:
-            raise ValueError(f"{container['image']} is not on the shelf")
-        statuses.append(
-            {
-                "name": container["name"],
-                "image": container["image"],
-                "imageID": f"{parse(container['image']).name}@{image.digest}",
-                "ready": True,
-                "started": True,
-                "restartCount": 0,
-                "containerID": f"containerd://{image.digest.removeprefix('sha256:')}",
-                "state": {"running": {"startedAt": f"{stage.world.clock.now():%Y-%m-%dT%H:%M:%SZ}"}},
-            }
-        )
     labels = {"app": workload.name, "team": "serving", "pod-template-hash": "7d9c5b8f6d"}
     metadata = {"namespace": workload.namespace, "labels": labels, "managedFields": _MANAGED}
-    metadata["creationTimestamp"] = f"{stage.world.clock.now():%Y-%m-%dT%H:%M:%SZ}"
-    return {"metadata": metadata, "spec": spec, "status": {"containerStatuses": statuses, "conditions": _CONDITIONS}}
+    return {"metadata": metadata, "spec": spec, "status": running_status(stage, workload, "amd64")}
 
 
-_CONDITIONS = [{"type": kind, "status": "True"} for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")]
 _BAGGAGE: dict[str, Any] = {
     "env": [
         {"name": f"SERVICE_SETTING_{n:02}", "value": f"https://settings.internal.example/v2/{n}"} for n in range(14)

@@ -47,6 +47,7 @@ STANDING = (
 RECENT = (
     Workload("reranker", (RERANKER,), "embed", 1, "serving", cpu="3"),
     Workload("api-gateway-arm", (GATEWAY, CHAT_UI), "web-arm64", 2, "web"),
+    Workload("spark-executor", (SPARK,), "spark", 2, "data"),
     Workload("etl", (SPARK,), "spark", 2, "data", kind="Job"),
     # Waits for a pool that is scaled to zero.
     Workload("finetune", (TRAINER,), "trainer", 1, "research", kind="Job", cpu="16"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,8 +39,6 @@ class Stage:
     nodes: int = 1000
     """For scenarios of variable size."""
     pods: int = 20_000
-    disk_images: dict[str, DiskImageSpec] = field(default_factory=dict)
-    """Those made so far, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,6 @@ class DiskImageSpec:
     """False: no contents record, as Google's builder leaves it."""
     description: str | None = None
     """Instead of the record."""
-    status: str = "READY"
-    deprecated: str = ""
-    """DEPRECATED, OBSOLETE; empty is neither."""
-    replacement: str = ""
-    """Name of the disk image to use instead."""
     headroom_gb: int = 6
     """GiB of the disk above what its layers unpack to."""
 
@@ -104,25 +97,20 @@ def add_disk_image(stage: Stage, spec: DiskImageSpec) -> None:
     unpacked = sum(layer.unpacked or 0 for layer in layers.values())
     image: dict[str, Any] = {
         "name": spec.name,
-        "status": spec.status,
-        "family": spec.family,
         "architecture": _ARCHITECTURES[spec.arch],
         "diskSizeGb": str(unpacked // _GIB + spec.headroom_gb),
         "archiveSizeBytes": str(sum(layer.compressed or 0 for layer in layers.values())),
         "storageLocations": ["eu"],
     }
+    if spec.family:
+        image["family"] = spec.family
     if spec.description is not None:
         image["description"] = spec.description
     elif spec.recorded:
         headline = f"{len(cached)} container images for GKE nodes ({spec.arch}), built {now:%Y-%m-%d}."
         image["description"] = record.pack(contents, headline).description
         image["labels"] = record.labels(contents, build=f"b-{spec.name}"[:63], arch=spec.arch)
-    if spec.deprecated:
-        image["deprecated"] = {"state": spec.deprecated}
-        if spec.replacement:
-            image["deprecated"]["replacement"] = disk_image_url(spec.replacement)
     stage.cloud.add_image(image, frozenset(layers))
-    stage.disk_images[spec.name] = spec
 
 
 def add_pool(stage: Stage, spec: PoolSpec) -> None:
@@ -160,6 +148,21 @@ def nodes_of(stage: Stage, pool: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda node: str(node["metadata"]["name"]))
 
 
-def disk_image_url(name: str) -> str:
-    """As Compute writes it."""
-    return f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/images/{name}"
+def deprecate(stage: Stage, name: str, state: str, replacement: str = "") -> None:
+    """Mark a disk image DEPRECATED or OBSOLETE, naming another to use instead."""
+    image = _disk_image(stage, name)
+    image["deprecated"] = {"state": state}
+    if replacement:
+        image["deprecated"]["replacement"] = _disk_image(stage, replacement)["selfLink"]
+
+
+def fail(stage: Stage, name: str) -> None:
+    """Let a disk image have FAILED."""
+    _disk_image(stage, name)["status"] = "FAILED"
+
+
+def _disk_image(stage: Stage, name: str) -> dict[str, Any]:
+    image = stage.cloud.state.find(f"projects/{PROJECT}/global/images/{name}")
+    if image is None:
+        raise KeyError(name)
+    return image

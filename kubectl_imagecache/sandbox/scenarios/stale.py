@@ -10,9 +10,10 @@ from kubectl_imagecache.sandbox.scenarios.stage import (
     Stage,
     add_disk_image,
     add_pool,
+    deprecate,
     go_to,
 )
-from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_system, add_workloads
+from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_daemons, add_system, add_workloads
 
 VLLM_PROD = f"{shelf.VLLM}:prod"
 LLAMA = f"{shelf.LLAMA}:2025-09"
@@ -38,12 +39,12 @@ POOLS = (
     PoolSpec("batch", 3, BATCH.name, dedicated="batch", unlabelled=1),
     PoolSpec("default-pool", 1, machine_type="e2-standard-4", streaming=False),
 )
+AGENT = Workload("otel-agent", (OTEL,), kind="DaemonSet", namespace="observability", cpu="100m")
 STANDING = (
     Workload("vllm-chat", (VLLM_PROD,), "inference", 2, "serving", init=(LLAMA,), cpu="7", min_available=2),
     Workload("api-gateway", (f"{shelf.GATEWAY}:7.13.2",), "web", 3, "web", sidecars=(ENVOY,), min_available=2),
     Workload("chat-ui", (CHAT_UI,), "web", 2, "web"),
     Workload("redis", (f"{shelf.REDIS}:7.4.1-alpine",), "default-pool", kind="StatefulSet", namespace="web"),
-    Workload("otel-agent", (OTEL,), kind="DaemonSet", namespace="observability", cpu="100m"),
     # Nothing runs of these two now.
     Workload("evals", (EVALS,), "batch", kind="CronJob", namespace="research", schedule="0 3 * * 1"),
     Workload("notebook", (f"{shelf.NOTEBOOK}:cuda12-2025-12-01",), "batch", 0, "research"),
@@ -53,7 +54,8 @@ RECENT = (
     Workload("embedder", (f"{shelf.EMBEDDER}:1.4.0",), "inference", 2, "serving", cpu="3"),
     Workload("reranker", (RERANKER,), "inference", 1, "serving", cpu="3"),
     Workload("billing", (BILLING, SQL_PROXY), "web", 2, "web"),
-    Workload("etl-hourly", (f"{shelf.ETL}:4.3.0",), "batch", 3, "data", kind="Job", init=(CLOUD_SDK,)),
+    Workload("spark-executor", (f"{shelf.ETL}:4.3.0",), "batch", 3, "data", init=(CLOUD_SDK,)),
+    Workload("etl-hourly", (f"{shelf.ETL}:4.3.0",), "batch", 2, "data", kind="Job"),
 )
 # More than the pool has room for: some of its pods stay Pending.
 TOO_MUCH = Workload("vllm-batch", (VLLM_PROD,), "inference", 4, "serving", cpu="7")
@@ -68,15 +70,14 @@ def build(stage: Stage) -> None:
     for pool in POOLS:
         add_pool(stage, pool)
     add_system(stage)
+    add_daemons(stage, AGENT)
     add_workloads(stage, *STANDING)
     go_to(stage, days=6)
     for image in shelf.NEW_PROD:
         stage.catalog.publish(image)
     add_disk_image(stage, DiskImageSpec("inference-2026-01", (VLLM_PROD, LLAMA, OTEL), family="inference"))
     add_disk_image(stage, DiskImageSpec("web-2026-01", WEB.images, family="web"))
-    add_disk_image(
-        stage, DiskImageSpec(WEB.name, WEB.images, "web", deprecated="DEPRECATED", replacement="web-2026-01")
-    )
+    deprecate(stage, WEB.name, "DEPRECATED", "web-2026-01")
     add_disk_image(stage, BATCH)
     go_to(stage, minutes=50)
     add_workloads(stage, *RECENT)

@@ -133,6 +133,13 @@ def test_forbidden_pods_leave_the_nodes(tmp_path: Path) -> None:
         )
 
 
+def test_half_a_list_of_pods_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    with api(ROUND, NODES_OF_ROUND) as (served, url):
+        served.fail(Fault(status=403, path=f"{PODS}.*continue=", times=-1))
+        view = connect(kubeconfig(tmp_path, url)).view(SLIM)
+        assert (view.demands, len(view.nodes), [gap.what for gap in view.gaps]) == ({}, 7, ["pods"])
+
+
 def test_forbidden_nodes_and_pods_are_an_error(tmp_path: Path) -> None:
     with api([], []) as (served, url):
         served.fail(forbidden("/"))
@@ -250,7 +257,7 @@ def test_a_slow_server_is_given_up_after_the_time_out(tmp_path: Path) -> None:
         served.fail(Fault(kind="slow", seconds=1.0, path=PODS, times=-1))
         with pytest.raises(Unavailable) as raised:
             connect(kubeconfig(tmp_path, url), request_timeout_s=0.1).view(SLIM)
-        assert raised.value.message.startswith(f"the Kubernetes API at {url} is too slow")
+        assert raised.value.message == f"the Kubernetes API at {url} is too slow: nothing came within 0.1 s"
         assert "--request-timeout" in raised.value.hint
 
 

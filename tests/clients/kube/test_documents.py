@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_imagecache.clients.kube import Scope, check_document, fold_documents
+from kubectl_imagecache.clients.kube import Scope, check_document, fold_documents, wire
+from kubectl_imagecache.clients.kube.lists import Unreadable, decode_page
 from kubectl_imagecache.core.demand import (
     Constraints,
     Demand,
@@ -352,3 +353,13 @@ def test_whatever_a_cluster_says_the_good_pod_is_counted(items: list[Any]) -> No
     scope = Scope(templates=True)
     view = fold_documents([listing(*items, good, node("n-good", pool="good"))], [], [], [], scope)
     assert view.demands["good"].uses == (use("good/one:1"),)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(damaged() | JUNK, max_size=4), st.sampled_from([wire.Pod, wire.Node, wire.Event, wire.Workload]))
+def test_whatever_a_page_holds_its_good_items_are_kept(items: list[Any], shape: type[wire.Pod]) -> None:
+    unreadable = Unreadable()
+    body = listing(*items, {"metadata": {"name": "the last"}}, token="more")
+    page = decode_page(body, shape, "things", unreadable)
+    assert (page.items[-1].metadata, page.next) == (wire.Meta(name="the last"), "more")
+    assert len(page.items) + unreadable.count == len(items) + 1

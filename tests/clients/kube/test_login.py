@@ -5,16 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-import ssl
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +16,7 @@ import pytest
 
 from kubectl_imagecache.clients.kube import Kube, KubeOptions, Scope
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unauthenticated, Unavailable, UserError
-from tests.clients.kube.factories import listing
+from tests.clients.kube.secure import Certificates, encoded, secure_api
 from tests.clients.kube.server import NODES, Waits, api, connect, kubeconfig
 
 SLIM = Scope(events=False)
@@ -47,6 +41,13 @@ number = int(count.read_text()) + 1 if count.exists() else 1
 count.write_text(str(number))
 status = {"token": f"token-%d" % number, "expirationTimestamp": "2026-01-15T09:30:00Z"}
 print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential", "status": status}))
+"""
+
+
+TELLING = f"""
+told = dict(arguments=sys.argv[1:], mine=os.environ["MINE"], info=json.loads(os.environ["KUBERNETES_EXEC_INFO"]))
+pathlib.Path(sys.argv[0]).with_name("told").write_text(json.dumps(told))
+{giving(token="t")}
 """
 
 
@@ -122,6 +123,31 @@ def test_a_failing_plugin_is_named_with_its_last_words(tmp_path: Path) -> None:
         connect(kubeconfig(tmp_path, "http://127.0.0.1:9", user))
     assert raised.value.message == "exec plugin gke-gcloud-auth-plugin failed: Reauthentication needed"
     assert raised.value.hint == "gcloud auth login, then try: kubectl get nodes"
+
+
+def test_a_plugin_is_told_about_the_cluster_and_its_own_environment(tmp_path: Path, certificates: Certificates) -> None:
+    user = plugin(tmp_path, TELLING)
+    user["exec"] |= {"provideClusterInfo": True, "args": ["get", "x"], "env": [{"name": "MINE", "value": "yes"}]}
+    ca = certificates.file("ca.crt")
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
+    cluster = {"certificate-authority": ca, "extensions": [extension]}
+    connect(kubeconfig(tmp_path, "https://127.0.0.1:9", user, cluster))
+    assert json.loads((tmp_path / "told").read_text()) == {
+        "arguments": ["get", "x"],
+        "mine": "yes",
+        "info": {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "kind": "ExecCredential",
+            "spec": {
+                "interactive": False,
+                "cluster": {
+                    "server": "https://127.0.0.1:9",
+                    "certificate-authority-data": encoded(ca),
+                    "config": {"audience": "a"},
+                },
+            },
+        },
+    }
 
 
 def test_a_missing_gke_plugin_says_what_to_install(tmp_path: Path) -> None:
@@ -212,6 +238,24 @@ def test_the_first_of_several_files_wins_as_in_kubectl(tmp_path: Path) -> None:
     assert Kube.connect(KubeOptions(), env={"KUBECONFIG": paths}, home=tmp_path).server == "http://127.0.0.1:2"
 
 
+@pytest.mark.parametrize(
+    "server", ["ftp://x", "http://127.0.0.1:99999", "http://exa mple", "https://", "https://[::1", ""]
+)
+def test_an_impossible_address_is_refused_before_anything_is_sent(tmp_path: Path, server: str) -> None:
+    with pytest.raises(UserError, match=r"API server.* cluster 'c1' of context 'shop'"):
+        connect(kubeconfig(tmp_path, server))
+
+
+def test_an_address_without_a_scheme_is_what_kubectl_takes_it_for(tmp_path: Path) -> None:
+    assert connect(kubeconfig(tmp_path, "127.0.0.1:9")).server == "http://127.0.0.1:9"
+
+
+def test_a_server_without_tls_is_told(tmp_path: Path) -> None:
+    with api([], []) as (_, url), pytest.raises(Unavailable) as raised:
+        connect(kubeconfig(tmp_path, url.replace("http:", "https:"))).view(SLIM)
+    assert raised.value.hint == "the server does not speak TLS there: should its address begin with http: instead?"
+
+
 def test_flags_win_over_the_kubeconfig(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, "http://127.0.0.1:1")
     whole = json.loads(path.read_text())
@@ -224,81 +268,6 @@ def test_flags_win_over_the_kubeconfig(tmp_path: Path) -> None:
         assert authorizations(served.requests) == {"Bearer yours"}
     with pytest.raises(NotFound, match="no user 'yuo'"):
         connect(path, user="yuo")
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Files of one test authority, a server and a client, made by openssl."""
-
-    folder: Path
-
-    def file(self, name: str) -> str:
-        return str(self.folder / name)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:kube.example")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "2")
-    for name in ("server", "client"):
-        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial")
-        openssl(*signing, "-out", f"{name}.crt", "-days", "2", "-extfile", "san")
-    return Certificates(folder)
-
-
-@contextmanager
-def secure_api(certificates: Certificates, wants_client: bool = False) -> Iterator[tuple[list[tuple[str, str]], str]]:
-    """An HTTPS server with empty lists; who asked (certificate's common name, authorization), and its URL."""
-    seen: list[tuple[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            peer: Any = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
-            subject = peer["subject"][0][0][1] if peer else ""
-            seen.append((subject, self.headers.get("Authorization", "")))
-            body = listing()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.file("server.crt"), certificates.file("server.key"))
-    if wants_client:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(certificates.file("ca.crt"))
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield seen, f"https://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def encoded(path: str) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode()
 
 
 def test_the_servers_certificate_is_checked_by_the_given_authority(tmp_path: Path, certificates: Certificates) -> None:
@@ -383,9 +352,10 @@ def test_an_incomplete_service_account_is_told(tmp_path: Path) -> None:
         Kube.connect(KubeOptions(), env=env, home=tmp_path, pod_folder=tmp_path)
 
 
-def test_the_kubernetes_package_is_not_loaded_for_plain_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_plugin", [False, True])
+def test_the_kubernetes_package_is_not_loaded_for_tokens(tmp_path: Path, by_plugin: bool) -> None:
     with api([], []) as (served, url):
-        path = kubeconfig(tmp_path, url, {"token": "t"})
+        path = kubeconfig(tmp_path, url, plugin(tmp_path, giving(token="t")) if by_plugin else {"token": "t"})
         code = (
             "import sys\n"
             "from kubectl_imagecache.clients.kube import KubeOptions, Scope\n"

@@ -39,7 +39,7 @@ class RecordingNodes:
         self.caches[node["metadata"]["name"]] = cache
 
     def remove_node(self, name: str) -> None:
-        del self.nodes[name]
+        assert self.nodes.pop(name)
         self.gone.append(name)
 
 
@@ -139,15 +139,17 @@ def pool(name: str = "web", nodes: int = 1, image: str = CACHE_IMAGE, **config: 
 
 def vm(name: str = "builder", **fields: Any) -> dict[str, Any]:
     """REST JSON of an instance with a Debian boot disk and a blank disk `cache`."""
+    debian = {"sourceImage": "projects/debian-cloud/global/images/family/debian-12"}
+    blank = {"diskName": f"{name}-cache", "diskSizeGb": "20"}
     return {
         "name": name,
         "machineType": f"zones/{ZONE}/machineTypes/e2-standard-4",
         "disks": [
-            {"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": "projects/debian-cloud/global/images/family/debian-12"}},
-            {"deviceName": "cache", "autoDelete": True, "initializeParams": {"diskName": f"{name}-cache", "diskSizeGb": "20"}},
+            {"boot": True, "autoDelete": True, "initializeParams": debian},
+            {"deviceName": "cache", "autoDelete": True, "initializeParams": blank},
         ],
         "networkInterfaces": [{"network": "global/networks/default"}],
-    } | fields  # fmt: skip
+    } | fields
 
 
 def gcloud(sandbox: CloudSandbox, home: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,8 @@ from kubectl_imagecache.sandbox.cloud.nodes import PLAIN, RESTRICTED
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
 from tests.sandbox.cloud.factories import CACHE_IMAGE, LAYERS, PROJECT, ZONE, CloudSandbox, pool
 
+REGIONAL = "locations/us-central1/clusters"
+ZONAL = f"zones/{ZONE}/clusters"
 POOLS = "locations/us-central1/clusters/demo/nodePools"
 
 
@@ -88,8 +90,8 @@ def test_second_operation_is_refused_while_one_is_under_way(sandbox: CloudSandbo
     [
         ("GET", f"{POOLS}/nope", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{POOLS}/nope")),
         ("DELETE", f"{POOLS}/nope", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{POOLS}/nope")),
-        ("GET", "locations/us-central1/clusters/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/locations/us-central1/clusters/x")),
-        ("GET", "zones/us-central1-a/clusters/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/zones/us-central1-a/clusters/x")),
+        ("GET", f"{REGIONAL}/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{REGIONAL}/x")),
+        ("GET", f"{ZONAL}/x", None, (404, "NOT_FOUND", f"projects/{PROJECT}/{ZONAL}/x")),
         ("POST", POOLS, {"nodePool": pool("kept")}, (409, "ALREADY_EXISTS", f"projects/{PROJECT}/{POOLS}/kept")),
         ("POST", POOLS, {"nodePool": pool("Bad")}, (400, "INVALID_ARGUMENT", "Bad")),
         ("POST", POOLS, {"nodePool": pool("n" * 41)}, (400, "INVALID_ARGUMENT", "n" * 41)),
@@ -246,3 +248,45 @@ def test_cluster_is_made_with_a_pool_and_deleted_with_it(sandbox: CloudSandbox) 
     sandbox.advance(600)
     assert sandbox.gke("GET", "locations/us-central1-b/clusters/new")[0] == 404
     assert sandbox.nodes.nodes == {}
+
+
+def test_node_whose_instance_is_deleted_is_replaced(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool(nodes=2))
+    first, second = sandbox.nodes.nodes
+
+    sandbox.finish(sandbox.compute("DELETE", f"zones/{ZONE}/instances/{first}"))
+    left = list(sandbox.nodes.nodes)
+    sandbox.advance(60)
+
+    assert left == [second]
+    assert (len(sandbox.nodes.nodes), sandbox.nodes.gone) == (2, [first])
+
+
+def test_replacement_fails_when_the_disk_image_is_gone(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool())
+    sandbox.cloud.remove_image("cache-1")
+
+    (name,) = sandbox.nodes.nodes
+    sandbox.finish(sandbox.compute("DELETE", f"zones/{ZONE}/instances/{name}"))
+    sandbox.advance(60)
+
+    assert (state(sandbox), sandbox.nodes.nodes) == ("RUNNING_WITH_ERROR", {})
+
+
+def test_pool_read_from_gke_can_be_sent_back_as_another(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool() | {"status": "ERROR", "statusMessage": "It broke."})
+    read = sandbox.gke("GET", f"{POOLS}/web")[1]
+
+    create(sandbox, read | {"name": "next"})
+    sandbox.advance(90)
+
+    made = sandbox.gke("GET", f"{POOLS}/next")[1]
+    assert (read["status"], made["status"], "statusMessage" in made) == ("ERROR", "RUNNING", False)
+    assert made["config"] == read["config"]
+
+
+def test_cluster_with_a_bad_pool_is_not_begun(sandbox: CloudSandbox) -> None:
+    wanted = {"name": "new", "nodePools": [pool("Bad")]}
+
+    assert sandbox.gke("POST", "locations/us-central1-b/clusters", {"cluster": wanted})[0] == 400
+    assert sandbox.gke("GET", "locations/us-central1-b/clusters/new")[0] == 404
