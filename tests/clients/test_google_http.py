@@ -92,6 +92,7 @@ def test_a_rate_limit_that_is_told_with_403_is_waited_for() -> None:
                 "https://container.googleapis.com/v1/",
                 "https://compute.googleapis.com/compute/v1/",
                 "https://storage.googleapis.com/storage/v1/",
+                "https://logging.googleapis.com/v2/",
             ],
         ),
         (
@@ -99,8 +100,14 @@ def test_a_rate_limit_that_is_told_with_403_is_waited_for() -> None:
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER": "http://127.0.0.1:1/",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": "http://127.0.0.1:2/compute/v1/",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": "http://127.0.0.1:2",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": "http://127.0.0.1:3/",
             },
-            ["http://127.0.0.1:1/v1/", "http://127.0.0.1:2/compute/v1/", "http://127.0.0.1:2/storage/v1/"],
+            [
+                "http://127.0.0.1:1/v1/",
+                "http://127.0.0.1:2/compute/v1/",
+                "http://127.0.0.1:2/storage/v1/",
+                "http://127.0.0.1:3/v2/",
+            ],
         ),
     ],
 )
