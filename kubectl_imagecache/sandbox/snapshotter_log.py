@@ -10,7 +10,7 @@ from typing import Any
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field, not_found, response
 from kubectl_imagecache.sandbox.http import Request, Response
-from kubectl_imagecache.sandbox.kube import KubeCluster
+from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
 
 _IMAGE = re.compile(r"Image (\S+) is backed by (image streaming|secondary disk cache)\.")
 _MOST = 1000
