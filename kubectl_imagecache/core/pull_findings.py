@@ -259,7 +259,7 @@ def _queue_longer(real: Sequence[Judged]) -> Iterator[Finding]:
     for pool, pulls in sorted(_by(real, lambda one: one.pool).items()):
         waits = [one.pull.queue_s for one in pulls if one.pull.queue_s is not None and one.pull.queue_s >= 0.5]
         queue_s, pull_s = _median(waits), _median(_seconds(pulls))
-        if queue_s >= WORTH_S and queue_s > pull_s:
+        if len(waits) >= 3 and queue_s >= WORTH_S and queue_s > pull_s:
             yield QueueLonger(pool, queue_s, pull_s, len(waits), len(pulls))
 
 

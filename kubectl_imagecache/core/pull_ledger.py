@@ -76,7 +76,7 @@ class Ledger:
     counts: Callable[[str], bool] = lambda namespace: True
     """Whether pods of a namespace count."""
     since: float | None = None
-    """Epoch seconds; what ended before doesn't count. None: all."""
+    """Epoch seconds; what ended before doesn't count, but pulls are kept: a later one may follow on them. None: all."""
     events: int = 0
     """Events about images, repeated ones counted once."""
     pulls: list[ImagePull] = field(default_factory=list)
@@ -131,6 +131,10 @@ class Ledger:
             self._images[text] = known
         return known
 
+    def counts_at(self, at: float | None) -> bool:
+        """Whether what happened AT (epoch seconds) is recent enough to count; what has no time is."""
+        return self.since is None or at is None or at >= self.since
+
     def open_pulls(self) -> tuple[OpenPull, ...]:
         """Pulls that began and neither ended nor failed, oldest first."""
         ended = {hash((pull.pod, pull.container)) for pull in self.pulls}
@@ -160,8 +164,6 @@ class Ledger:
         self._counts[key] = event.count
         self.events += not before
         self._note_oldest(event.first if event.first is not None else at)
-        if self.since is not None and at is not None and at < self.since:
-            return True
         if not self.counts(event.namespace) and not _about_node(said):
             return True
         self._keep(event, said, key, event.count - before, at)
@@ -179,7 +181,8 @@ class Ledger:
         elif said.word is Word.DISK_CACHED:
             self.disk_cached.add((image, node or sys.intern(event.object_name)))
         elif said.word in _TROUBLES:
-            self._trouble(image, node, said, more, at)
+            if self.counts_at(at):
+                self._trouble(image, node, said, more, at)
         elif said.word is Word.PULLING:
             pod = sys.intern(_pod_key(event.namespace, event.object_name))
             self._began[hash((pod, sys.intern(event.container)))] = OpenPull(image, node, pod, event.first or at)

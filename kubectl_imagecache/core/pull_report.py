@@ -61,7 +61,7 @@ def decide(ledger: Ledger, origin: Origin, by: By, pools: Collection[str] = (), 
     """Judge and sum up all that LEDGER holds of the nodes of POOLS (empty: of all nodes)."""
     if pools:
         ledger.keep_nodes({name for name, node in ledger.nodes.items() if node.pool in pools})
-    judged = tuple(judge(ledger))
+    judged = tuple(one for one in judge(ledger) if ledger.counts_at(one.pull.ended))
     starts = tuple(start_times(ledger, judged))
     troubles = tuple(sorted(ledger.troubles.values(), key=lambda one: (one.image, one.node)))
     for trouble in troubles:

@@ -69,7 +69,7 @@ def sentence(finding: Finding, name: ImageName) -> str:
     if isinstance(finding, DiskMissed):
         pulls = f"{count(finding.pulls, 'pull')}, p50 {seconds(finding.p50_s)}"
         way = f"{image} came {_WAYS[finding.method]} ({pulls})"
-        return f"Nodes of pool {pool} have a cache disk, but {way}: the disk does not hold it."
+        return f"Nodes of pool {pool} have a cache disk, but {way}: the disk does not hold all of it."
     took = f"{seconds(finding.first_s)}, those on further nodes {seconds(finding.later_s)}"
     return f"The first pull of {image} on pool {pool} {_WAYS[finding.method]} took {took}: {_first_why(finding)}."
 
