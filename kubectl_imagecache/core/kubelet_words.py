@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from kubectl_imagecache.core.pulls import MAX_MESSAGE, PulledMessage, parse_pulled
 
@@ -36,9 +37,9 @@ class Word(Enum):
     """About an image, but in words that no known kubelet uses."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # Not frozen: made by the hundred thousand, which freezing makes slow.
 class Said:
-    """One event's message, understood."""
+    """One event's message, understood; never changed."""
 
     word: Word
     image: str = ""
@@ -51,8 +52,9 @@ class Said:
 
 # The kubelet's words: pkg/kubelet/images/image_manager.go; 1.35 and newer put the container before the message.
 _PREFIX = r"(?:spec\.[A-Za-z]+\{[^}]*\}: )?"
-_QUOTED = r'"(?P<image>(?:[^"\\]|\\.)*)"'
+_QUOTED = r'"(?P<image>[^"\\]*(?:\\.[^"\\]*)*)"'
 _WHY_MOST = 300
+_PULLED, _PRESENT = Word.PULLED, Word.PRESENT  # Looking a member up costs more than making a Said.
 
 
 def _words(pattern: str) -> re.Pattern[str]:
@@ -96,13 +98,17 @@ def may_matter(reason: str) -> bool:
 
 def understand(reason: str, message: str) -> Said:
     """What an event with this REASON and MESSAGE says; whatever an image reason says in unknown words is UNKNOWN."""
-    message = message[: MAX_MESSAGE + 1]
+    if reason != "Pulled":
+        return _understand(reason, message[: MAX_MESSAGE + 1])
+    told = parse_pulled(message)
+    if told is None:
+        return Said(Word.UNKNOWN)
+    return Said(_PRESENT if told.seconds is None else _PULLED, told.image, told)
+
+
+@lru_cache(maxsize=4096)  # A deployment's pods all say the same; only the times of pulls differ.
+def _understand(reason: str, message: str) -> Said:
     match reason:
-        case "Pulled":
-            told = parse_pulled(message)
-            if told is None:
-                return Said(Word.UNKNOWN)
-            return Said(Word.PRESENT if told.present else Word.PULLED, told.image, told)
         case "Pulling":
             return _said(_PULLING, Word.PULLING, message) or Said(Word.UNKNOWN)
         case "Failed" | "BackOff" | "ErrImageNeverPull" | "InspectFailed":

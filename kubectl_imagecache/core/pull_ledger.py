@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.kubelet_words import Said, Word, understand
 from kubectl_imagecache.core.pull_records import EventRecord, LayersRecord, NodeRecord, PodRecord, Record
+from kubectl_imagecache.core.pulls import PulledMessage
 from kubectl_imagecache.core.references import parse
 
 _MOST_SAMPLES = 5
-_TROUBLES = frozenset({Word.FAILED, Word.BACK_OFF, Word.NEVER, Word.INVALID})
+_OTHER, _PULLING = Word.OTHER, Word.PULLING  # Looking a member up takes longer than what is then done with it.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # Not frozen: see EventRecord.
 class ImagePull:
-    """One pull, or one finding that nothing had to be pulled."""
+    """One pull, or one finding that nothing had to be pulled; never changed."""
 
     image: str
     """Normalised; as the kubelet names it if that is no reference."""
@@ -97,7 +98,8 @@ class Ledger:
     """The first few of these messages."""
     oldest: float | None = None
     """Epoch seconds of the oldest event read: before it nothing is known."""
-    _began: dict[int, OpenPull] = field(default_factory=dict)
+    _began: dict[int, tuple[str, str, str, float | None]] = field(default_factory=dict)
+    """What an OpenPull is made of, by hash of pod and container."""
     _counts: dict[int, int] = field(default_factory=dict)
     """By hash of the event's uid: its count as last seen (events of interest only)."""
     _places: dict[int, int] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class Ledger:
                 self.nodes[record.name] = record
             case PodRecord():
                 if self.counts(record.namespace):
-                    self.pods[_pod_key(record.namespace, record.name)] = record
+                    self.pods[f"{record.namespace}/{record.name}"] = record
             case LayersRecord():
                 key = (self.image(record.image), sys.intern(record.node))
                 if key not in self.layers or (record.at or 0) >= (self.layers[key].at or 0):
@@ -138,86 +140,75 @@ class Ledger:
     def open_pulls(self) -> tuple[OpenPull, ...]:
         """Pulls that began and neither ended nor failed, oldest first."""
         ended = {hash((pull.pod, pull.container)) for pull in self.pulls}
-        found = [
-            pull
-            for key, pull in self._began.items()
-            if key not in ended and (pull.image, pull.node) not in self.troubles
-        ]
+        begun = [OpenPull(*members) for key, members in self._began.items() if key not in ended]
+        found = [pull for pull in begun if (pull.image, pull.node) not in self.troubles]
         return tuple(sorted(found, key=lambda pull: (pull.began or 0.0, pull.pod)))
 
     def keep_nodes(self, names: Collection[str]) -> None:
         """Forget all pulls and troubles of other nodes than NAMES."""
         self.pulls = [pull for pull in self.pulls if pull.node in names]
         self.troubles = {key: trouble for key, trouble in self.troubles.items() if trouble.node in names}
-        self._began = {key: pull for key, pull in self._began.items() if pull.node in names}
+        self._began = {key: members for key, members in self._began.items() if members[1] in names}
         self._places.clear()  # Indices into the old list.
 
     def _event(self, event: EventRecord) -> bool:
-        at = event.last if event.last is not None else event.first
         said = understand(event.reason, event.message)
-        if said.word is Word.OTHER:
+        if said.word is _OTHER:
             return False
-        key = hash(event.uid) if event.uid else hash((event.namespace, event.object_name, event.message, at))
+        at = event.last if event.last is not None else event.first
+        key = hash(event.uid or (event.namespace, event.object_name, event.message, at))
         before = self._counts.get(key, 0)
         if event.count <= before:
             return False
         self._counts[key] = event.count
-        self.events += not before
-        self._note_oldest(event.first if event.first is not None else at)
-        if not self.counts(event.namespace) and not _about_node(said):
-            return True
-        self._keep(event, said, key, event.count - before, at)
+        if not before:
+            self.events += 1
+        if event.first is not None and (self.oldest is None or event.first < self.oldest):
+            self.oldest = event.first
+        if self.counts(event.namespace) or _about_node(said):
+            self._keep(event, said, key, event.count - before, at)
         return True
 
     def _keep(self, event: EventRecord, said: Said, key: int, more: int, at: float | None) -> None:
-        image = self.image(said.image) if said.image else ""
+        image = self._images.get(said.image) or self.image(said.image)
         node = sys.intern(event.node)
-        if said.word is Word.UNKNOWN:
-            self.unknown += more
-            if more and len(self.unknown_samples) < _MOST_SAMPLES:
-                self.unknown_samples.append(f"{event.reason}: {event.message[:200]}")
-        elif said.word is Word.STREAMED:
+        word = said.word
+        if said.pulled is not None:
+            self._pulled(event, said.pulled, key, image, node, at)
+        elif word is _PULLING:
+            pod = sys.intern(f"{event.namespace}/{event.object_name}")
+            self._began[hash((pod, event.container))] = image, node, pod, event.first or at
+        elif word is Word.STREAMED:
             self.streamed.add((image, node or sys.intern(event.object_name)))
-        elif said.word is Word.DISK_CACHED:
+        elif word is Word.DISK_CACHED:
             self.disk_cached.add((image, node or sys.intern(event.object_name)))
-        elif said.word in _TROUBLES:
-            if self.counts_at(at):
-                self._trouble(image, node, said, more, at)
-        elif said.word is Word.PULLING:
-            pod = sys.intern(_pod_key(event.namespace, event.object_name))
-            self._began[hash((pod, sys.intern(event.container)))] = OpenPull(image, node, pod, event.first or at)
-        else:
-            self._pulled(event, said, key, image, node, at)
+        elif word is Word.UNKNOWN:
+            self.unknown += more
+            if len(self.unknown_samples) < _MOST_SAMPLES:
+                self.unknown_samples.append(f"{event.reason}: {event.message[:200]}")
+        elif self.counts_at(at):
+            self._trouble(image, node, said, more, at)
 
-    def _pulled(self, event: EventRecord, said: Said, key: int, image: str, node: str, at: float | None) -> None:
-        told = said.pulled
-        if told is None:
-            raise ValueError("a PULLED or PRESENT event carries its message")
+    def _pulled(
+        self, event: EventRecord, told: PulledMessage, key: int, image: str, node: str, at: float | None
+    ) -> None:
         seconds = queue_s = None
         if told.seconds is not None:
             seconds = round(told.seconds, 6)
             if told.waiting_told and told.waiting_s is not None:
-                queue_s = round(max(0.0, told.waiting_s - told.seconds), 6)
-        pull = ImagePull(
-            image,
-            node,
-            sys.intern(_pod_key(event.namespace, event.object_name)),
-            sys.intern(event.container),
-            at,
-            seconds,
-            queue_s,
-            told.size,
-            event.count if told.present else 1,
-        )
-        if told.present and key in self._places:
-            self.pulls[self._places[key]] = pull
+                queue_s = round(told.waiting_s - told.seconds, 6) if told.waiting_s > told.seconds else 0.0
+        pod = sys.intern(f"{event.namespace}/{event.object_name}")
+        count = 1 if seconds is not None else event.count
+        pull = ImagePull(image, node, pod, event.container, at, seconds, queue_s, told.size, count)
+        if seconds is None and (place := self._places.setdefault(key, len(self.pulls))) < len(self.pulls):
+            self.pulls[place] = pull
             return
-        if told.present:
-            self._places[key] = len(self.pulls)
         self.pulls.append(pull)
 
     def _trouble(self, image: str, node: str, said: Said, more: int, at: float | None) -> None:
-        trouble = self.troubles.setdefault((image, node), Trouble(image, node))
+        trouble = self.troubles.get((image, node))
+        if trouble is None:
+            trouble = self.troubles[image, node] = Trouble(image, node)
         if said.word is Word.FAILED:
             trouble.failed += more
         elif said.word is Word.BACK_OFF:
@@ -229,15 +220,7 @@ class Ledger:
         if at is not None:
             trouble.last = at if trouble.last is None else max(trouble.last, at)
 
-    def _note_oldest(self, at: float | None) -> None:
-        if at is not None and (self.oldest is None or at < self.oldest):
-            self.oldest = at
-
 
 def _about_node(said: Said) -> bool:
     """GKE's events about images on a node lie in the default namespace, whoever uses the image."""
     return said.word in (Word.STREAMED, Word.DISK_CACHED)
-
-
-def _pod_key(namespace: str, name: str) -> str:
-    return f"{namespace}/{name}" if namespace else name

@@ -12,7 +12,7 @@ from kubectl_imagecache.core.pull_records import EventRecord, LayersRecord, Node
 
 HEAD = Head(KIND, API_VERSION, "projects/p/locations/l/clusters/c", "ctx", 100.0)
 RECORDS: list[Record] = [
-    EventRecord("u", "Pulled", 'a "b" \x1b[31m\n', "n1", "ns", "web", "p", "c", 1.5, 2.25, 3),
+    EventRecord("u", "Pulled", 'a "b" \x1b[31m\n', "n1", "ns", "web", "c", 1.5, 2.25, 3),
     NodeRecord("n1", "pool", "z", 1.0, None, True, (DiskImageRef("p", "d"),), "n2-standard-8", "v1.31"),
     PodRecord("p", "ns", "web", "n1", 1.0, 2.0, None, 1),
     LayersRecord("a/b:1", "n1", None, 3, 2, 1),

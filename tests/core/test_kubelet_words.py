@@ -185,3 +185,22 @@ def go(nanos: int) -> str:
 def decimal(value: int, unit: int) -> str:
     whole, rest = divmod(value, unit)
     return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else str(whole)
+
+
+SHORT = 'Successfully pulled image "IMAGE" in PULL (WAIT including waiting). Image size: SIZE bytes.'
+
+
+@given(
+    st.text(alphabet='ab/:@"\\ µ', max_size=12),
+    *[
+        st.sampled_from(
+            ["0s", "1.5s", "850ms", "1m2.3s", "-1s", "1.2.3s", ".5s", "s", "ms", "1s2", "²s", "1.123456789s"]
+        )
+    ]
+    * 2,
+    st.sampled_from(["0", "123", "-1", "1²", "", "9" * 19, "9" * 20]),
+)
+def test_the_short_way_reads_what_the_long_way_reads(image: str, pull: str, wait: str, size: str) -> None:
+    message = SHORT.replace("IMAGE", image).replace("PULL", pull).replace("WAIT", wait).replace("SIZE", size)
+    # A container's prefix keeps the message from the short way, and changes nothing else.
+    assert understand("Pulled", message) == understand("Pulled", "spec.containers{c}: " + message)

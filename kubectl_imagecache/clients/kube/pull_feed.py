@@ -20,7 +20,6 @@ from kubectl_imagecache.clients.kube.pull_wire import (
     EventPage,
     Owned,
     RawPage,
-    Series,
     Timed,
     TimedPage,
     TimedStatus,
@@ -53,6 +52,7 @@ _NOISE = ",".join(
 )
 _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _MACHINE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+_NO_META, _NOTHING = EventMeta(), About()
 Add = Callable[[Record], object]
 
 
@@ -191,25 +191,28 @@ def event_records(events: Iterable[AnyEvent]) -> Iterator[EventRecord]:
 
 def event_record(event: AnyEvent) -> EventRecord:
     """EVENT of either group as a record."""
-    meta = event.metadata or EventMeta()
-    about = event.involved_object or event.regarding or About()
-    series = event.series or Series()
+    meta = event.metadata or _NO_META
+    about = event.involved_object or event.regarding or _NOTHING
     source = event.source or event.deprecated_source
     node = about.name if about.kind == "Node" else (source.host if source else None) or event.reporting_instance
     first = event.first_timestamp or event.deprecated_first_timestamp or event.event_time or meta.creation_timestamp
-    last = series.last_observed_time or event.last_timestamp or event.deprecated_last_timestamp or first
+    last = event.last_timestamp or event.deprecated_last_timestamp or first
+    count = event.count or event.deprecated_count or 1
+    if event.series is not None:
+        last = event.series.last_observed_time or last
+        count = event.series.count or count
+    began = epoch(first)
     return EventRecord(
-        uid=meta.uid or "",
-        reason=event.reason or "",
-        message=event.message or event.note or "",
-        node=node or "",
-        namespace=about.namespace or meta.namespace or "",
-        object_name=about.name or "",
-        object_uid=about.uid or "",
-        container=_container(about.field_path or ""),
-        first=epoch(first),
-        last=epoch(last),
-        count=max(1, series.count or event.count or event.deprecated_count or 1),
+        meta.uid or "",
+        event.reason or "",
+        event.message or event.note or "",
+        node or "",
+        about.namespace or meta.namespace or "",
+        about.name or "",
+        _container(about.field_path or ""),
+        began,
+        began if last == first else epoch(last),
+        max(1, count),
     )
 
 
@@ -286,6 +289,7 @@ def _first(labels: dict[str, str], names: tuple[str, ...]) -> str:
     return next((labels[name] for name in names if name in labels), "")
 
 
+@lru_cache(maxsize=1024)
 def _container(field_path: str) -> str:
     """`spec.containers{main}` is `main`."""
     return field_path.partition("{")[2].rstrip("}")

@@ -13,7 +13,6 @@ class About(Wire):
     kind: str | None = None
     namespace: str | None = None
     name: str | None = None
-    uid: str | None = None
     field_path: str | None = None
 
 
@@ -44,8 +43,6 @@ class AnyEvent(Wire):
     regarding: About | None = None
     source: Source | None = None
     deprecated_source: Source | None = None
-    reporting_component: str | None = None
-    reporting_controller: str | None = None
     reporting_instance: str | None = None
     first_timestamp: str | None = None
     deprecated_first_timestamp: str | None = None

@@ -88,7 +88,6 @@ def test_both_groups_ways_of_writing_an_event_mean_the_same(members: dict[str, o
             node="n1",
             namespace="default",
             object_name="web-1",
-            object_uid="p1",
             container="c",
             first=1768467601.25,
             last=1768468200.5,
