@@ -91,6 +91,7 @@ _NOT_IMAGES = frozenset({"Failed", "BackOff"})
 """Reasons that the kubelet also uses for what has nothing to do with images."""
 
 
+@lru_cache(maxsize=1024)
 def may_matter(reason: str) -> bool:
     """Whether an event with this REASON may be about an image: a cheap look before anything else is read."""
     return reason in REASONS or _DISK_REASON.search(reason[:100]) is not None

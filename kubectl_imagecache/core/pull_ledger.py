@@ -29,8 +29,8 @@ class ImagePull:
     ended: float | None
     """Epoch seconds; None is unknown."""
     seconds: float | None
-    """Time of the pull, to the microsecond; None: the image was there already. Where `queue_s` is None it includes
-    the wait in the kubelet's queue."""
+    """Time of the pull, as finely as the kubelet tells; None: the image was there already. Where `queue_s` is None it
+    includes the wait in the kubelet's queue."""
     queue_s: float | None
     """Wait in the kubelet's queue before it; None: the kubelet (before 1.27) doesn't tell it apart, or no pull."""
     size: int | None
@@ -192,11 +192,9 @@ class Ledger:
     def _pulled(
         self, event: EventRecord, told: PulledMessage, key: int, image: str, node: str, at: float | None
     ) -> None:
-        seconds = queue_s = None
-        if told.seconds is not None:
-            seconds = round(told.seconds, 6)
-            if told.waiting_told and told.waiting_s is not None:
-                queue_s = round(told.waiting_s - told.seconds, 6) if told.waiting_s > told.seconds else 0.0
+        seconds, waiting_s, queue_s = told.seconds, told.waiting_s, None
+        if told.waiting_told and seconds is not None and waiting_s is not None:
+            queue_s = round(waiting_s - seconds, 6) if waiting_s > seconds else 0.0
         pod = sys.intern(f"{event.namespace}/{event.object_name}")
         count = 1 if seconds is not None else event.count
         pull = ImagePull(image, node, pod, event.container, at, seconds, queue_s, told.size, count)

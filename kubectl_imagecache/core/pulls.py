@@ -69,6 +69,7 @@ _PULLED = re.compile(
     re.ASCII,
 )
 _HEAD = 'Successfully pulled image "'
+_CONTAINER, _THERE = 'Container image "', '" already present on machine'
 _MIDDLE = ["including", "waiting).", "Image", "size:"]
 _PRESENT = re.compile(rf"{_PREFIX}(?:Container i|I)mage {_QUOTED} already present on machine\b.*", re.ASCII | re.DOTALL)
 MAX_MESSAGE = 8192
@@ -108,7 +109,10 @@ def _short_seconds(text: str) -> float | None:
 
 
 def _short_pulled(message: str) -> PulledMessage | None:
-    """MESSAGE the short way, if it is what kubelets since 1.30 say of a pull: several times as fast as the pattern."""
+    """MESSAGE the short way, if it is what kubelets say most: twice as fast as the patterns."""
+    if message.endswith(_THERE) and message.startswith(_CONTAINER):
+        image = message[len(_CONTAINER) : -len(_THERE)]
+        return None if '"' in image or "\\" in image else PulledMessage(image, None, None)
     if not message.startswith(_HEAD) or not message.isascii():
         return None
     end = message.find('"', len(_HEAD))

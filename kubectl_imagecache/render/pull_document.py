@@ -52,7 +52,7 @@ def moment(epoch: float | None) -> str | None:
 def _spread(spread: Spread | None) -> Document | None:
     if spread is None:
         return None
-    return {"count": spread.count, "p50": spread.p50, "p90": spread.p90, "max": spread.most}
+    return {"count": spread.count, "p50": spread.p50, "p90": spread.p90, "max": round(spread.most, 6)}
 
 
 def _group(group: Group) -> Document:
@@ -92,7 +92,7 @@ def _pull(one: Judged) -> Document:
         "pod": pull.pod,
         "container": pull.container,
         "endedAt": moment(pull.ended),
-        "seconds": pull.seconds,
+        "seconds": None if pull.seconds is None else round(pull.seconds, 6),
         "queueSeconds": pull.queue_s,
         "bytes": pull.size,
         "count": pull.count,
@@ -112,7 +112,7 @@ def _start(one: StartTime) -> Document:
         "method": one.method.value,
         "turn": one.turn.value,
         "provisionSeconds": one.provision_s,
-        "pullSeconds": one.pull_s,
+        "pullSeconds": round(one.pull_s, 6),
         "startSeconds": one.start_s,
         "firstDiskInZone": one.first_disk,
     }

@@ -202,5 +202,7 @@ SHORT = 'Successfully pulled image "IMAGE" in PULL (WAIT including waiting). Ima
 )
 def test_the_short_way_reads_what_the_long_way_reads(image: str, pull: str, wait: str, size: str) -> None:
     message = SHORT.replace("IMAGE", image).replace("PULL", pull).replace("WAIT", wait).replace("SIZE", size)
+    there = f'Container image "{image}" already present on machine'
+    assert understand("Pulled", there) == understand("Pulled", "spec.containers{c}: " + there)
     # A container's prefix keeps the message from the short way, and changes nothing else.
     assert understand("Pulled", message) == understand("Pulled", "spec.containers{c}: " + message)

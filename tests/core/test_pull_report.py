@@ -41,7 +41,7 @@ def methods(*records: Record) -> list[tuple[Method, Sureness, Turn]]:
 
 def test_pull_and_queue_are_told_apart_to_the_microsecond() -> None:
     found = ledger([pulled("1.536908032s", "3.5s", at=7.0)])
-    assert found.pulls == [ImagePull(IMAGE, "n1", "default/web-1", "main", 7.0, 1.536908, 1.963092, SIZE)]
+    assert found.pulls == [ImagePull(IMAGE, "n1", "default/web-1", "main", 7.0, 1.536908032, 1.963092, SIZE)]
 
 
 def test_an_old_kubelets_time_says_nothing_of_the_queue() -> None:

@@ -150,8 +150,9 @@ def _read_events(kube: Kube, root: str, namespace: str, add: Add) -> tuple[str, 
         nonlocal version
         items, meta = _decode_events(body, unreadable)
         version = (meta.resource_version if meta else None) or version
-        for record in event_records(items):
-            add(record)
+        for event in items:
+            if event.reason and may_matter(event.reason):
+                add(event_record(event))
         return (meta.next if meta else None) or ""
 
     read_list(kube.transport, [path_of(root, namespace, "events")], events_query(), "events", begin)
