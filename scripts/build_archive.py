@@ -145,7 +145,8 @@ def manifest(archives: Iterable[Path], owner: str) -> str:
         if found := re.match(r"\s*uri: .*/(\S+)$", line):
             current = found[1]
         elif found := re.match(r"(\s*sha256: )", line):
-            lines[i] = f"{found[1]}{sums.get(current, '0' * 64)}\n"
+            # Quoted: 64 digits without a letter would be a number.
+            lines[i] = f'{found[1]}"{sums.get(current, "0" * 64)}"\n'
     return "".join(lines).replace("/OWNER/", f"/{owner}/")
 
 

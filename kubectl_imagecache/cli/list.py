@@ -10,7 +10,7 @@ from kubectl_imagecache.cli.options import Command, Flags, with_flags
 @click.command("list", cls=Command)
 @with_flags
 def list_images(pools: tuple[str, ...], flags: Flags) -> int:
-    """List the container images on each pool's cache disk, and how many pods and nodes use them.
+    """List the container images on each pool's cache disk, with the pods and nodes that use them.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ class UnknownCommand(click.UsageError):
 
 def fill(text: str, program: str) -> list[str]:
     """A help text as indented paragraphs, its `{program}` filled."""
-    lines = text.replace("\b\n", "").replace("{program}", program).rstrip().splitlines()
+    lines = inspect.cleandoc(text).replace("\b\n", "").replace("{program}", program).splitlines()
     return ["\n", *(f"  {line}\n" if line else "\n" for line in lines)]
 
 

@@ -99,7 +99,7 @@ def start(ctx: click.Context, scenario: str, seed: int, nodes: int, pods: int, s
 @click.option(
     "--shell", cls=Option, type=click.Choice(list(_EXPORT)), help="Whose words to print; default: as $SHELL says."
 )
-@click.option("--unset", cls=Option, is_flag=True, help="Print what takes the variables back.")
+@click.option("--unset", cls=Option, is_flag=True, help="Print what gives your own values back.")
 @click.option("-o", "--output", cls=Option, type=click.Choice(["json"]), help="Print the variables as JSON.")
 def env(shell: str | None, unset: bool, output: str | None) -> None:
     """Print the shell commands that point kubectl, gcloud and this program at the sandbox.
@@ -118,15 +118,16 @@ def env(shell: str | None, unset: bool, output: str | None) -> None:
 
     shell = shell or ("fish" if os.environ.get("SHELL", "").endswith("fish") else "sh")
     if unset:
-        for name in daemon.VARIABLES:
-            click.echo(_UNSET[shell].format(name=name))
-        return
-    variables = daemon.variables(daemon.require(daemon.state_folder(os.environ)))
-    if output == "json":
-        click.echo(json.dumps(variables, indent=2))
-        return
-    for name, value in variables.items():
-        click.echo(_EXPORT[shell].format(name=name, value=shlex.quote(value)))
+        changes = daemon.without(os.environ)
+    else:
+        variables = daemon.variables(daemon.require(daemon.state_folder(os.environ)))
+        if output == "json":
+            click.echo(json.dumps(variables, indent=2))
+            return
+        changes = daemon.within(variables, os.environ)
+    for name, value in changes.items():
+        form = _UNSET if value is None else _EXPORT
+        click.echo(form[shell].format(name=name, value=shlex.quote(value or "")))
 
 
 @sandbox.command()

@@ -13,7 +13,7 @@ from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import split
 from kubectl_imagecache.clients.target import ClusterSummary, ClusterTarget
 from kubectl_imagecache.core.errors import BadAnswer, NotFound
-from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk
+from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk, Taint
 
 _T = TypeVar("_T")
 ROLE = "roles/container.clusterViewer"
@@ -24,6 +24,7 @@ _SPELLING = re.compile(
 )
 _ARM_FAMILIES = frozenset({"t2a", "c4a", "n4a", "a4x"})
 """Machine families with Arm processors: Ampere Altra, Google Axion, NVIDIA Grace."""
+_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
 
 
 class _Enabled(msgspec.Struct):
@@ -35,11 +36,19 @@ class _SecondaryBootDisk(msgspec.Struct, rename="camel"):
     mode: str | None = None
 
 
+class _Taint(msgspec.Struct):
+    key: str | None = None
+    value: str | None = None
+    effect: str | None = None
+
+
 class _Config(msgspec.Struct, rename="camel"):
     machine_type: str | None = None
     image_type: str | None = None
     secondary_boot_disks: list[_SecondaryBootDisk] | None = None
     gcfs_config: _Enabled | None = None
+    labels: dict[str, str] | None = None
+    taints: list[_Taint] | None = None
 
 
 class _Autoscaling(msgspec.Struct):
@@ -184,6 +193,12 @@ def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled 
         image_streaming=bool(streaming and streaming.enabled),
         arch=arch_of_machine(config.machine_type or ""),
         autoprovisioned=bool(pool.autoscaling and pool.autoscaling.autoprovisioned),
+        cluster=f"projects/{cluster.project}/locations/{cluster.location}/clusters/{cluster.name}",
+        node_labels=frozenset((config.labels or {}).items()),
+        node_taints=frozenset(
+            Taint(taint.key or "", taint.value or "", _EFFECTS.get(taint.effect or "", ""))
+            for taint in config.taints or ()
+        ),
     )
 
 

@@ -31,10 +31,10 @@ class GoogleHttp:
         self._http, self._auth, self._places = http, auth, places
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], http: Http | None = None) -> GoogleHttp:
-        """As ENV says: gcloud's endpoint overrides and the credentials of `google_auth`."""
+    def from_env(cls, env: Mapping[str, str], http: Http | None = None, auth: GoogleAuth | None = None) -> GoogleHttp:
+        """As ENV says: gcloud's endpoint overrides and, without AUTH, the credentials of `google_auth`."""
         http = http or Http(env=env)
-        return cls(http, google_auth.from_env(env, http), places(env))
+        return cls(http, auth or google_auth.from_env(env, http), places(env))
 
     def get(self, api: Api, path: str, *, permission: str, on: str, role: str, max_bytes: int = 0) -> Answer:
         """GET PATH (already quoted, relative to the API's place); a 200.

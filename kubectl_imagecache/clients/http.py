@@ -124,7 +124,7 @@ class Http:
         passing: Callable[[Answer], bool],
     ) -> Answer:
         import urllib3
-        from urllib3.exceptions import HTTPError, SSLError
+        from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
         host = host_of(url)
         deadline = self._pace.monotonic() + self._limits.read_s
@@ -143,7 +143,7 @@ class Http:
                 response.close()
                 raise
             response.release_conn()
-        except SSLError as error:
+        except (SSLError, NewConnectionError) as error:  # no such host, or nobody listens: that doesn't pass in seconds
             raise Unavailable(f"{host} {_trouble(error)}", _hint(error)) from error
         except (HTTPError, OSError) as error:
             raise TryAgain(Unavailable(f"{host} {_trouble(error)}", _hint(error))) from error

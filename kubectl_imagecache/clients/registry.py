@@ -13,6 +13,7 @@ import msgspec
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.docker_config import DockerConfig
 from kubectl_imagecache.clients.facts_cache import FactsCache
+from kubectl_imagecache.clients.google_auth import GoogleAuth
 from kubectl_imagecache.clients.http import MIB, Answer, Http, host_of, is_loopback
 from kubectl_imagecache.clients.registry_auth import GOOGLE_HOST, Place, RegistryAuth
 from kubectl_imagecache.core.contents import ImageFacts, Layer
@@ -91,13 +92,13 @@ class Registry:
         self._http, self._auth, self._mirrors, self._cache = http, auth, mirrors or {}, cache
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], http: Http | None = None) -> Registry:
-        """As ENV says: mirrors, docker's configuration, Google's credentials, the cache's place.
+    def from_env(cls, env: Mapping[str, str], http: Http | None = None, google: GoogleAuth | None = None) -> Registry:
+        """As ENV says: mirrors, docker's configuration, the cache's place and, without GOOGLE, Google's credentials.
 
         Raises BadUsage for a malformed list of mirrors.
         """
         http = http or Http(env=env)
-        auth = RegistryAuth(http, DockerConfig(env), google_auth.from_env(env, http))
+        auth = RegistryAuth(http, DockerConfig(env), google or google_auth.from_env(env, http))
         return cls(http, auth, mirrors_of(env.get(MIRRORS, "")), FactsCache.from_env(env))
 
     def digest(self, ref: ImageRef) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.render.formats import FORMATS
-from kubectl_imagecache.render.jsonpath import as_text, parse_path
-from kubectl_imagecache.render.jsonpath import render as render_jsonpath
 from kubectl_imagecache.render.screen import Screen
 from kubectl_imagecache.render.table import Column, Table, cell, lay_out
 from kubectl_imagecache.render.text import neutral
@@ -25,7 +23,7 @@ def check_format(text: str) -> None:
     """Raise BadUsage unless TEXT is a format, its template included."""
     name, _, template = text.partition("=")
     if name == "jsonpath":
-        render_jsonpath(_needed(text, template), {})
+        _jsonpath(_needed(text, template), {})
     elif name == "custom-columns":
         _custom_columns(_needed(text, template))
     elif text not in FORMATS or text.endswith("="):
@@ -45,7 +43,7 @@ def write(view: View, output: str, screen: Screen) -> str:
         case "name":
             return "".join(f"{neutral(line)}\n" for line in view.names)
         case "jsonpath":
-            return render_jsonpath(template, view.document)
+            return _jsonpath(template, view.document)
         case "custom-columns":
             return _lines(_custom(view, template), screen, notes=False)
         case "csv":
@@ -73,6 +71,12 @@ def _needed(output: str, template: str) -> str:
     return template
 
 
+def _jsonpath(template: str, document: dict[str, Any]) -> str:
+    from kubectl_imagecache.render import jsonpath  # its grammar takes a while to compile
+
+    return jsonpath.render(template, document)
+
+
 def _yaml(document: dict[str, Any]) -> str:
     import yaml  # only here: it takes 20 ms
 
@@ -80,6 +84,8 @@ def _yaml(document: dict[str, Any]) -> str:
 
 
 def _custom_columns(spec: str) -> list[tuple[str, Any]]:
+    from kubectl_imagecache.render.jsonpath import parse_path
+
     columns = []
     for part in re.split(r",(?![^\[]*\])", spec):
         title, colon, path = part.partition(":")
@@ -90,6 +96,8 @@ def _custom_columns(spec: str) -> list[tuple[str, Any]]:
 
 
 def _custom(view: View, spec: str) -> Table:
+    from kubectl_imagecache.render.jsonpath import as_text
+
     columns = _custom_columns(spec)
     rows = []
     for item in view.document[view.items]:

@@ -147,9 +147,9 @@ figure{margin:1.5rem 0;overflow-x:auto}
 svg{max-width:100%;height:auto}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .4rem;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
-td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:11rem}
-td:last-child{white-space:normal;min-width:11rem}
+th,td{padding:.3rem .3rem;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top;white-space:nowrap}
+td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:9rem}
+td:last-child{white-space:normal;min-width:9rem}
 .right{text-align:right}
 th button{all:unset;cursor:pointer;font-weight:600;font-size:.76rem;color:var(--quiet)}
 th button:focus-visible{outline:2px solid var(--link);outline-offset:2px}

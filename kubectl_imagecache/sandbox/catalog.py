@@ -115,11 +115,16 @@ class Catalog:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._repositories: dict[str, _Repository] = {}
+        self._offered: dict[str, list[ImageSpec]] = {}
         self._layers: dict[tuple[str, str], tuple[Blob, str, int]] = {}
+
+    def offer(self, spec: ImageSpec) -> None:
+        """Publish an image once its repository is looked at: few of a full catalog's ever are."""
+        self._offered.setdefault(spec.name, []).append(spec)
 
     def publish(self, spec: ImageSpec) -> str:
         """Publish an image, moving its tag if it exists; return the digest that the tag now has."""
-        repository = self._repositories.setdefault(spec.name, _Repository())
+        repository = self._repository(spec.name) or self._repositories.setdefault(spec.name, _Repository())
         index_type, manifest_type, _, _ = _TYPES[spec.dialect]
         platforms = {arch: self._publish_platform(repository, spec, arch) for arch in spec.archs}
         if len(platforms) == 1:
@@ -179,26 +184,33 @@ class Catalog:
 
     def tags(self, name: str) -> Sequence[str] | None:
         """The tags of a repository, sorted; None if there is no such repository."""
-        repository = self._repositories.get(name)
+        repository = self._repository(name)
         return None if repository is None else sorted(repository.tags)
 
     def manifest(self, name: str, reference: str) -> Manifest | None:
         """The manifest or index that a tag or digest names."""
-        repository = self._repositories.get(name, _Repository())
+        repository = self._repository(name) or _Repository()
         return repository.manifests.get(repository.tags.get(reference, reference))
 
     def blob(self, name: str, digest: str) -> Blob | None:
         """A config or layer of a repository."""
-        return self._repositories.get(name, _Repository()).blobs.get(digest)
+        return (self._repository(name) or _Repository()).blobs.get(digest)
 
     def references(self) -> Iterator[tuple[str, str, str]]:
         """Every (name, tag, digest) that can be pulled by tag now, sorted."""
+        for name in list(self._offered):
+            self._repository(name)
         for name, repository in sorted(self._repositories.items()):
             for tag, digest in sorted(repository.tags.items()):
                 yield name, tag, digest
 
+    def _repository(self, name: str) -> _Repository | None:
+        for spec in self._offered.pop(name, ()):
+            self.publish(spec)
+        return self._repositories.get(name)
+
     def _find(self, ref: ImageRef, arch: str) -> tuple[str, _Platform] | None:
-        repository = self._repositories.get(ref.name)
+        repository = self._repository(ref.name)
         if repository is None:
             return None
         digest = ref.digest or repository.tags.get(ref.tag, "")

@@ -65,6 +65,8 @@ VARIABLES = (
     "KUBECTL_IMAGECACHE_NOW",
 )
 """Every variable of a sandbox's environment."""
+_SAVED = "KUBECTL_IMAGECACHE_SAVED_"
+"""Prefix under which a shell keeps the values that it had before."""
 
 
 class AlreadyRunning(UserError):
@@ -120,6 +122,19 @@ def variables(running: Running) -> dict[str, str]:
         with urllib.request.urlopen(f"{running.urls['kube']}/_sandbox/now", timeout=10) as answer:
             found["KUBECTL_IMAGECACHE_NOW"] = json.load(answer)["now"]
     return found
+
+
+def within(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str | None]:
+    """What a shell with ENVIRON must set to look at the sandbox, its own values kept for `without`."""
+    inside = environ.get("KUBECONFIG") == variables["KUBECONFIG"]
+    own = {} if inside else {_SAVED + name: environ[name] for name in variables if name in environ}
+    return {**own, **variables}
+
+
+def without(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """What a shell with ENVIRON must set, or unset (None), to be as it was before."""
+    saved = {name for name in environ if name.startswith(_SAVED)}
+    return {name: environ.get(_SAVED + name) for name in VARIABLES} | dict.fromkeys(sorted(saved))
 
 
 def start(folder: Path, settings: Settings) -> Running:

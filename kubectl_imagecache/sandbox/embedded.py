@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,8 +82,12 @@ class Sandbox:
 
     def stop(self) -> None:
         """Close the ports and remove the private folder."""
-        for service in self._services.values():
-            service.stop()
+        # Side by side: each waits for its server's loop to look up, up to 50 ms.
+        stops = [threading.Thread(target=service.stop) for service in self._services.values()]
+        for thread in stops:
+            thread.start()
+        for thread in stops:
+            thread.join()
         self._services.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -19,7 +19,8 @@ import yaml
 from kubectl_imagecache import __version__
 from tests.cli.conftest import Program
 
-SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "empty"]
+SCENARIOS = {"stale": 3, "healthy": 0, "unknown": 4, "mixed": 4, "broken": 4, "empty": 0}
+"""With the exit code that --exit-code gives."""
 COMMANDS = {"status": "status-report", "list": "cached-image-list", "diff": "cache-diff"}
 
 
@@ -33,12 +34,12 @@ def test_the_default_sandbox_looks_as_when_it_was_last_looked_at(
     golden(f"{command}-{cells}.txt", found.stdout)
 
 
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "stale"])
-def test_every_scenario_looks_as_when_it_was_last_looked_at(
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_looks_as_when_it_was_last_looked_at_and_exits_with_its_worst_state(
     program: Program, scenario: str, golden: Callable[[str, str], None]
 ) -> None:
-    found = program.imagecache("status", f"--sandbox={scenario}", COLUMNS="80")
-    assert found.returncode == 0
+    found = program.imagecache("status", f"--sandbox={scenario}", "--exit-code", COLUMNS="80")
+    assert (found.returncode, found.stderr) == (SCENARIOS[scenario], "")
     golden(f"status-{scenario}.txt", found.stdout)
 
 
@@ -70,13 +71,6 @@ def test_versions(program: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "code"), [("healthy", 0), ("stale", 3), ("unknown", 4), ("broken", 4), ("mixed", 4), ("empty", 0)]
-)
-def test_exit_codes_tell_the_worst_state_only_when_asked(program: Program, scenario: str, code: int) -> None:
-    assert program.imagecache("status", f"--sandbox={scenario}", "--exit-code").returncode == code
-
-
-@pytest.mark.parametrize(
     ("args", "code", "message", "hint"),
     [
         (["statsu"], 2, "No such command 'statsu'", "did you mean status?"),
@@ -84,7 +78,7 @@ def test_exit_codes_tell_the_worst_state_only_when_asked(program: Program, scena
             ["rebuild", "pool"],
             2,
             "No such command 'rebuild'",
-            f"it is planned, but not in this version ({__version__})",
+            "it is planned, but not in this version",
         ),
         (["status", "--outptu", "json"], 2, "No such option --outptu", "did you mean --output?"),
         (["status", "-o", "jason"], 2, "unknown output format 'jason'", "one of table, wide, json"),
@@ -178,20 +172,21 @@ def test_what_is_saved_reads_back_the_same_without_a_cluster(program: Program, t
     now = json.loads(live.stdout)["observedAt"]
     offline = program.imagecache("status", "--from", str(saved), "-o", "json", KUBECTL_IMAGECACHE_NOW=now)
     assert offline.returncode == 0, offline.stderr
-    states = [
-        {pool["name"]: pool["state"] for pool in json.loads(text)["pools"]} for text in (live.stdout, offline.stdout)
-    ]
-    assert states[0] == states[1]
+
+    def states(text: str) -> dict[str, str]:
+        return {pool["name"]: pool["state"] for pool in json.loads(text)["pools"]}
+
+    assert states(offline.stdout) == states(live.stdout)
     assert json.loads(offline.stdout)["source"] == f"files in {saved}"
 
 
 def test_colour_is_for_terminals_and_obeys(program: Program) -> None:
     def shown(*args: str, **env: str) -> str:
         command = ["/usr/bin/env", "kubectl-imagecache", "status", "--sandbox=healthy", *args]
-        found: str = pexpect.run(
+        found = pexpect.run(
             " ".join(command), env={**program.env, **env}, cwd=str(program.home), encoding="utf-8", timeout=60
         )
-        return found.split("POOL")[-1]
+        return str(found).split("POOL")[-1]
 
     green = "\x1b[32mFRESH\x1b[0m"
     assert green in shown()
@@ -221,7 +216,7 @@ def test_ctrl_c_ends_without_a_traceback(program: Program) -> None:
     time.sleep(1.0)
     os.kill(blocked.pid, signal.SIGINT)
     out, err = blocked.communicate(timeout=60)
-    assert (blocked.returncode, out, err) == (130, "", "")
+    assert (blocked.returncode, out, err.strip()) == (130, "", "")
 
 
 def test_the_sandbox_leaves_nothing_behind(program: Program, tmp_path: Path) -> None:

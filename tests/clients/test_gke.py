@@ -12,10 +12,11 @@ from kubectl_imagecache.clients.google_auth import GoogleAuth
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.target import ClusterSummary, ClusterTarget
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted
-from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk
+from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk, Taint
 from kubectl_imagecache.sandbox.http import Response
 from tests.clients.factories import json_response, quick_http, served
 
+CLUSTER = "projects/my-project/locations/europe-west4/clusters/prod"
 TARGET = ClusterTarget("my-project", "europe-west4", "prod", "from a test")
 
 
@@ -59,6 +60,7 @@ def test_a_pool_is_read_whole_by_one_request() -> None:
             image_streaming=True,
             arch="arm64",
             autoprovisioned=True,
+            cluster=CLUSTER,
         ),
     )
 
@@ -138,9 +140,16 @@ def test_the_architecture_follows_from_the_machine_family(machine: str, arch: st
     assert arch_of_machine(machine) == arch
 
 
+def test_what_new_nodes_will_carry_is_read_in_kubernetes_words() -> None:
+    taints = [{"key": "gpu", "value": "yes", "effect": "NO_SCHEDULE"}, {"key": "spot", "effect": "PREFER_NO_SCHEDULE"}]
+    (pool,) = pools_of(cluster(node_pool(labels={"team": "ml"}, taints=taints)))
+    assert pool.node_labels == {("team", "ml")}
+    assert pool.node_taints == {Taint("gpu", "yes", "NoSchedule"), Taint("spot", "", "PreferNoSchedule")}
+
+
 def test_nulls_and_unknown_fields_are_tolerated() -> None:
     document = cluster({"name": "p", "config": None, "new": 1}, nodePoolDefaults=None, masterAuth={"x": []})
-    assert pools_of(document) == (Pool("p", location="europe-west4", image_streaming=False),)
+    assert pools_of(document) == (Pool("p", location="europe-west4", image_streaming=False, cluster=CLUSTER),)
     assert pools_of({"name": "c", "nodePools": None}) == ()
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,6 +94,35 @@ def test_moved_tag_leaves_the_old_image_under_its_digest() -> None:
     assert (by_tag.digest, by_tag.names) == (new, (f"{WEB.name}@{new}", f"{WEB.name}:1"))
     assert (by_digest.digest, by_digest.names) == (old, (f"{WEB.name}@{old}",))
     assert len(by_digest.layers) == 3
+
+
+def test_offered_images_are_there_for_every_question_and_in_the_order_of_the_offers() -> None:
+    newer = ImageSpec(WEB.name, "1", (BASE, LayerSpec("app2", 5, 6)), WEB.archs)
+    published = Catalog()
+    published.publish(WEB)
+    digest = published.publish(newer)
+    questions: list[Callable[[Catalog], object]] = [
+        lambda catalog: list(catalog.references()),
+        lambda catalog: catalog.tags(WEB.name),
+        lambda catalog: catalog.manifest(WEB.name, "1"),
+        lambda catalog: catalog.blob(WEB.name, json.loads(_body(published))["config"]["digest"]),
+        lambda catalog: catalog.resolve(f"{WEB.name}:1", "arm64"),
+        lambda catalog: catalog.publish(ImageSpec(WEB.name, "2", (TINY,))) and catalog.tags(WEB.name),
+    ]
+    for question in questions:
+        offered = Catalog()
+        offered.offer(WEB)
+        offered.offer(newer)
+        assert question(offered) == question(published) is not None
+    assert published.resolve(f"{WEB.name}:1", "amd64") is not None
+    assert published.cached(f"{WEB.name}:1", "amd64").digest == digest
+
+
+def _body(catalog: Catalog) -> bytes:
+    index = _load(catalog, WEB.name, "1")
+    manifest = catalog.manifest(WEB.name, index["manifests"][0]["digest"])
+    assert manifest is not None
+    return manifest.body
 
 
 def test_a_node_gets_no_image_that_lacks_its_platform_but_any_plain_manifest() -> None:

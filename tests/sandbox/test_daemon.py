@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -95,6 +96,38 @@ def test_second_start_says_that_one_is_running_and_leaves_it_alone(shell: Shell)
     assert shell.pid() == pid
 
 
+def test_of_two_starts_at_once_one_wins(shell: Shell) -> None:
+    command = [sys.executable, "-c", PROGRAM, "sandbox", "start", "empty"]
+    both = [
+        subprocess.Popen(command, env=shell.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert [err.startswith("error: a sandbox is running already") for out, err in said if not out] == [True]
+    assert shell.sandbox("env").returncode == 0
+
+
+def test_sandbox_that_is_asked_to_end_by_a_signal_cleans_up(shell: Shell) -> None:
+    shell.sandbox("start", "empty")
+    pid = shell.pid()
+    os.kill(pid, signal.SIGTERM)
+    _wait_for_the_end_of(pid)
+    assert shell.left() == set()
+    assert shell.sandbox("env").stderr.startswith("error: no sandbox is running\n")
+
+
+def test_sandbox_that_cannot_come_up_says_why_and_leaves_nothing(shell: Shell) -> None:
+    shell.state.mkdir(mode=0o700)
+    (shell.state / "sandbox").write_text("in the way")
+    started = shell.sandbox("start", "empty")
+    assert started.returncode == 1
+    assert started.stderr.startswith("error: the sandbox did not come up: ")
+    assert f"hint: see {shell.state / 'sandbox.log'}" in started.stderr
+    assert "FileExistsError" in (shell.state / "sandbox.log").read_text()
+    assert shell.sandbox("env").returncode == 1
+
+
 def test_killed_sandbox_is_told_of_and_swept_away(shell: Shell) -> None:
     shell.sandbox("start", "empty")
     pid = shell.pid()
@@ -128,6 +161,20 @@ def test_env_names_every_variable_that_unset_takes_back(shell: Shell) -> None:
     show = subprocess.run(["sh", "-c", exports + "env"], env=shell.env, capture_output=True, text=True, check=True)
     seen = dict(line.split("=", 1) for line in show.stdout.splitlines())
     assert {name: seen[name] for name in exported} == exported
+
+
+def test_unset_gives_the_users_own_values_back_even_after_entering_twice(shell: Shell) -> None:
+    shell.sandbox("start", "empty")
+    shell.env |= {"KUBECONFIG": "/home/me/my config", "DOCKER_CONFIG": "/home/me/docker"}
+    print_env = f"{shlex.quote(sys.executable)} -c {shlex.quote(PROGRAM)} sandbox env"
+    enter, leave = f'eval "$({print_env})"', f'eval "$({print_env} --unset)"'
+    script = "\n".join((enter, enter, "kubectl config current-context", leave, "env"))
+    done = subprocess.run(["sh", "-c", script], env=shell.env, capture_output=True, text=True, check=True)
+    context, *lines = done.stdout.splitlines()
+    assert context == "gke_sandbox-project_europe-west4_empty"
+    after = dict(line.split("=", 1) for line in lines)
+    touched = {name: value for name, value in after.items() if name in VARIABLES or "IMAGECACHE" in name}
+    assert touched == {"KUBECONFIG": "/home/me/my config", "DOCKER_CONFIG": "/home/me/docker"}
 
 
 def test_time_runs_with_the_real_clock_unless_told_otherwise(shell: Shell) -> None:

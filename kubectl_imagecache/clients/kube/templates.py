@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from kubectl_imagecache.clients.kube import wire
 from kubectl_imagecache.clients.kube.images import Images
 from kubectl_imagecache.clients.kube.options import Scope
 from kubectl_imagecache.clients.kube.pods import constraints_of, named_images
 from kubectl_imagecache.clients.kube.selectors import Selector
-from kubectl_imagecache.core.demand import Unplaced
+from kubectl_imagecache.core.demand import Toleration, Unplaced
 from kubectl_imagecache.core.views import Gap
 
 KINDS = {
@@ -54,11 +56,30 @@ class TemplateFold:
         refs = {ref for _, text in named_images(template.spec) if (ref := self.images.ref(text)) is not None}
         if refs:
             name = f"{self.kind} {meta.namespace or ''}/{meta.name or ''}"
-            self.found.append(Unplaced(constraints_of(template.spec), tuple(sorted(refs)), 0, name))
+            constraints = constraints_of(template.spec)
+            tolerations = constraints.tolerations | tolerations_of_devices(template.spec)
+            self.found.append(Unplaced(replace(constraints, tolerations=tolerations), tuple(sorted(refs)), 0, name))
 
     def gaps(self) -> list[Gap]:
         """What could not be read."""
         return self.images.gaps(f"{self.kind} templates")
+
+
+def tolerations_of_devices(spec: wire.PodSpec) -> frozenset[Toleration]:
+    """What GKE will add to a pod that asks for GPUs or TPUs: a template doesn't have it yet.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration
+    """
+    names: set[str] = set()
+    for container in (*(spec.containers or ()), *(spec.init_containers or ())):
+        try:
+            resources = msgspec.json.decode(container.resources or b"{}", type=wire.Resources)
+        except msgspec.MsgspecError:
+            continue  # A template of a form that no API server would take asks for nothing.
+        names.update(resources.limits or (), resources.requests or ())
+    # Extended resources are named with a domain, and kubernetes.io is Kubernetes' own.
+    devices = {name for name in names if "/" in name and not name.partition("/")[0].endswith("kubernetes.io")}
+    return frozenset(Toleration(name, "Exists", "", "NoSchedule") for name in devices)
 
 
 def runs_nothing(kind: str, spec: wire.WorkloadSpec, status: wire.WorkloadStatus) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlencode, urlsplit
 
+from kubectl_imagecache.clients.retry import DEFAULT, RETRIED_STATUSES, Pace, Policy, TryAgain, repeat, retry_after
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, Unavailable, UserError
 
@@ -23,28 +24,6 @@ MAX_REFUSAL = 65536
 """Bytes read of an answer that refuses."""
 MAX_LINE = 8_000_000
 """Bytes of the longest line of a watch: more than etcd lets any object have."""
-RETRIED = frozenset({429, 500, 502, 503, 504})
-"""Statuses that may pass; a GET may be repeated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and after how long a GET is repeated."""
-
-    attempts: int = 5
-    """Tries in all."""
-    first_s: float = 0.25
-    """Longest wait before the second try; it doubles from try to try, and the actual wait is random below it."""
-    most_s: float = 8.0
-    most_told_s: float = 30.0
-    """Longest Retry-After that is obeyed, seconds; a longer one ends the trying."""
-
-    def wait(self, failed: int, retry_after: float | None, random: Callable[[], float]) -> float | None:
-        """Seconds to wait after the FAILED-th failure (from 1); None: give up."""
-        if failed >= self.attempts or (retry_after is not None and retry_after > self.most_told_s):
-            return None
-        spread: float = min(self.first_s * 2 ** (failed - 1), self.most_s) * random()
-        return spread if retry_after is None else retry_after + spread
 
 
 class Credentials(Protocol):
@@ -81,7 +60,7 @@ class Transport:
     """As in KubeOptions.request_timeout_s."""
     impersonate: tuple[tuple[str, str], ...] = ()
     """Impersonate-* headers; a name may come more than once."""
-    retry: Retry = field(default_factory=Retry)
+    policy: Policy = DEFAULT
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when no answer is wanted any more."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -98,24 +77,26 @@ class Transport:
         Unavailable if the server can't be reached, is too slow or keeps failing.
         """
         url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
-        failed = 0
-        renewed = False
-        while True:
+        pace = Pace(
+            lambda: self.clock.now().timestamp(), self.clock.sleep, lambda low, high: low + (high - low) * self.random()
+        )
+        return repeat(lambda: self._attempt(url, path, what, accept), self.policy, pace)
+
+    def _attempt(self, url: str, path: str, what: str, accept: str) -> bytes:
+        """One try, two with renewed credentials; raises TryAgain for what may pass."""
+        for renewed in (False, True):
             if self.stop.is_set():
                 raise Stopped
-            status, body, retry_after, trouble = self._once(url, accept)
+            status, body, wait_s, trouble = self._once(url, accept)
             if status == 200:
                 return body
             if status == 401 and not renewed and self._renew():
-                renewed = True
                 continue
-            if status not in RETRIED and status != 0:
-                raise self._refusal(status, body, path, what)
-            failed += 1
-            wait = self.retry.wait(failed, retry_after, self.random)
-            if wait is None:
-                raise Unavailable(f"the Kubernetes API at {self.address} does not answer for {what}: {trouble}", _LATER)
-            self.clock.sleep(wait)
+            if status in RETRIED_STATUSES or status == 0:
+                text = f"the Kubernetes API at {self.address} does not answer for {what}: {trouble}"
+                raise TryAgain(Unavailable(text, _LATER), wait_s)
+            raise self._refusal(status, body, path, what)
+        raise AssertionError("the second try ends in one of the above")
 
     def lines(self, path: str, query: Mapping[str, str], what: str, idle_s: float) -> Iterator[bytes]:
         """The lines of PATH?QUERY as they come (a watch), until the server ends them; the caller begins again.
@@ -135,7 +116,7 @@ class Transport:
                 answer.release_conn()
                 answer = self.pool.request("GET", url, headers=self._headers("application/json"), **options)
             try:
-                if answer.status in RETRIED:
+                if answer.status in RETRIED_STATUSES:
                     trouble = f"does not answer for {what}: HTTP {answer.status}"
                     raise Unavailable(f"the Kubernetes API at {self.address} {trouble}", _LATER)
                 if answer.status != 200:
@@ -186,7 +167,7 @@ class Transport:
             return 0, b"", None, f"the connection broke ({_short(error)})"
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
-        return answer.status, answer.data, _retry_after(answer.headers.get("Retry-After")), f"HTTP {answer.status}"
+        return answer.status, answer.data, retry_after(answer.headers.get("Retry-After")), f"HTTP {answer.status}"
 
     def _authenticate(self) -> Mapping[str, str]:
         with self._lock:
@@ -279,11 +260,6 @@ def _split_lines(chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
 def _is_local(url: str) -> bool:
     # Decompressing costs more CPU than loopback costs time (BENCHMARKS.md); on a WAN it is the other way round.
     return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
-
-
-def _retry_after(text: str | None) -> float | None:
-    # The API server sends whole seconds; a date (RFC 9110, 10.2.3) is a proxy's and is treated as none.
-    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 def _status_message(body: bytes) -> str:

@@ -33,6 +33,15 @@ class Container(Wire):
 
     name: str | None = None
     image: str | None = None
+    resources: msgspec.Raw = msgspec.Raw()
+    """Left undecoded: only templates look into it."""
+
+
+class Resources(Wire):
+    """A container's resources."""
+
+    limits: dict[str, str | float | None] | None = None
+    requests: dict[str, str | float | None] | None = None
 
 
 class ImageSource(Wire):

@@ -21,7 +21,8 @@ def begin(state: State, cluster: str, kind: str, target: str, steps: Steps) -> J
     An error that ends the operation early is thrown into STEPS, which clean up and let it pass.
     """
     location = cluster.split("/")[3]
-    name = f"operation-{int(state.now().timestamp() * 1000)}-{state.hex(8)}"
+    uuid = "-".join(state.hex(length) for length in (8, 4, 4, 4, 12))
+    name = f"operation-{int(state.now().timestamp() * 1000)}-{uuid}"
     base = f"projects/{state.project}/locations/{location}"
     numbered = f"projects/{state.project_number}/"
     operation: Json = {
@@ -58,11 +59,12 @@ def check_free(state: State, cluster: str) -> None:
             status="FAILED_PRECONDITION",
             reason="failedPrecondition",
             details=[
+                {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": f"0x{state.hex(16)}"},
                 {
                     "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                     "domain": "container.googleapis.com",
                     "reason": "CLUSTER_ALREADY_HAS_OPERATION",
-                }
+                },
             ],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ class Route:
     """One method of an API."""
 
     method: str
-    pattern: re.Pattern[str]
+    template: str
     permission: str
     handler: Handler
 
@@ -50,10 +51,9 @@ class Routes:
 
     def add(self, method: str, template: str, permission: str = "") -> Callable[[Handler], Handler]:
         """Register a handler for TEMPLATE, in which `{x}` stands for one part of the path."""
-        pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", template))
 
         def register(handler: Handler) -> Handler:
-            self.routes.append(Route(method, pattern, permission, handler))
+            self.routes.append(Route(method, template, permission, handler))
             return handler
 
         return register
@@ -65,9 +65,17 @@ class Routes:
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route of a call; raise ApiError 404 if there is none."""
         for route in self.routes:
-            if route.method == method and (found := route.pattern.fullmatch(path)):
+            if route.method != method or route.template.count("/") != path.count("/"):
+                continue
+            if found := _pattern(route.template).fullmatch(path):
                 return route, found.groupdict()
         raise ApiError(404, "Method not found.")
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """Made when first needed: all of them together would be a good part of a small sandbox's start."""
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", template))
 
 
 def answer(state: State, routes: Routes, request: Request, prefix: str, denied: Denied) -> Response:

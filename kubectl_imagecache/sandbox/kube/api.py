@@ -136,6 +136,8 @@ class Api:
     def _create(self, request: Request, target: Target) -> Response:
         kind, obj = target.kind, _body(request)
         _check_body(kind, obj, target.namespace)
+        if request.query.get("fieldValidation") == "Strict":
+            _check_fields(kind, obj)
         manager = request.query.get("fieldManager") or "unknown"
         ownership.track(kind, None, obj, manager, stamp(self.store.clock.now()))
         made = self.objects.create(kind, obj, dry_run=_dry(request))
@@ -333,6 +335,17 @@ def _check_body(kind: Kind, obj: Obj, namespace: str) -> None:
     if kind.namespaced and metadata["namespace"] != namespace:
         message = "the namespace of the provided object does not match the namespace sent on the request"
         raise ApiError(400, message)
+
+
+def _check_fields(kind: Kind, obj: Obj) -> None:
+    """Refuse unknown fields, as far as they are known here: those beside `spec` of kinds that have just that."""
+    if kind.custom or not kind.subresources:
+        return
+    unknown = sorted(set(obj) - {"apiVersion", "kind", "metadata", "spec", "status"})
+    if unknown:
+        fields = ", ".join(f'unknown field "{name}"' for name in unknown)
+        what = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}'
+        raise ApiError(400, f"{what}: strict decoding error: {fields}")
 
 
 def _patched(kind: Kind, obj: Obj, content_type: str, patch: Any) -> Obj:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,16 +14,16 @@ from kubectl_imagecache.sandbox.kube.api import Api
 from kubectl_imagecache.sandbox.kube.bulk import bulk_entries
 from kubectl_imagecache.sandbox.kube.controllers import Controllers
 from kubectl_imagecache.sandbox.kube.images import ImageSource
-from kubectl_imagecache.sandbox.kube.kinds import CRD, LEASE, NAMESPACE, NODE, POD, Kinds, Obj, gke_crds
+from kubectl_imagecache.sandbox.kube.kinds import CRD, NAMESPACE, NODE, POD, Kinds, gke_crds
 from kubectl_imagecache.sandbox.kube.kubelet import Kubelets
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
 from kubectl_imagecache.sandbox.kube.node_images import BANDWIDTH, Pulls
+from kubectl_imagecache.sandbox.kube.nodes import Nodes
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.scheduler import Scheduler
-from kubectl_imagecache.sandbox.kube.store import Change, Store, condition, stamp
+from kubectl_imagecache.sandbox.kube.store import Change, Store
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
 
 class KubeCluster:
@@ -38,7 +37,7 @@ class KubeCluster:
         self._kinds = Kinds()
         self._store = Store(world.clock, seed)
         self._objects = Objects(self._store, self._kinds, seed)
-        self._random = random.Random(f"nodes-{seed}")
+        self._nodes = Nodes(self._objects, seed)
         self._pulls = Pulls(images, bandwidth, seed)
         self._scheduler = Scheduler(self._objects)
         self._kubelets = Kubelets(self._objects, self._pulls, seed)
@@ -48,6 +47,7 @@ class KubeCluster:
             self._scheduler.note,
             self._kubelets.note,
             self._controllers.note,
+            self._nodes.note,
             self._notify,
         ]
         for name in _NAMESPACES:
@@ -66,25 +66,13 @@ class KubeCluster:
     def add_node(self, node: dict[str, Any], cache: NodeCache = NodeCache()) -> None:  # noqa: B008 (frozen)
         """Register a node; it becomes Ready after a seeded boot time unless its status already says so."""
         with self._world.lock:
-            node = copy.deepcopy(node)
-            name = node["metadata"]["name"]
-            self._pulls.set_cache(name, cache)
-            booting = condition(node, "Ready").get("status") != "True"
-            if booting:
-                node.setdefault("status", {})["conditions"] = self._conditions("False", "KubeletNotReady")
-                taints = node.setdefault("spec", {}).setdefault("taints", [])
-                taints.append(dict(_NOT_READY))
-            made = self._objects.create(NODE, node)
-            self._lease(made)
-            if booting:
-                uid = made["metadata"]["uid"]
-                self._world.clock.call_later(self._random.uniform(12.0, 30.0), lambda: self._booted(name, uid))
+            self._pulls.set_cache(node["metadata"]["name"], cache)
+            self._nodes.add(copy.deepcopy(node))
 
     def remove_node(self, name: str) -> None:
         """Take a node away; its pods go, and their controllers make new ones. Unknown names are ignored."""
         with self._world.lock:
             self._objects.remove(NODE, "", name)
-            self._objects.remove(LEASE, "kube-node-lease", name)
 
     def create(self, obj: dict[str, Any]) -> dict[str, Any]:
         """Store an object of any kind, its namespace too if there is none; what the server made of it is returned.
@@ -139,46 +127,3 @@ class KubeCluster:
     def _notify(self, change: Change) -> None:
         with self._world.changed:
             self._world.changed.notify_all()
-
-    def _lease(self, node: Obj) -> None:
-        name, now = node["metadata"]["name"], self._world.clock.now()
-        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node["metadata"]["uid"]}
-        renewed = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        metadata = {"name": name, "namespace": "kube-node-lease", "ownerReferences": [owner]}
-        spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": renewed}
-        if self._store.get(LEASE, "kube-node-lease", name) is None:
-            self._objects.create(LEASE, {"metadata": metadata, "spec": spec})
-
-    def _booted(self, name: str, uid: str) -> None:
-        entry = self._store.get(NODE, "", name)
-        node = entry.parsed(NODE) if entry else None
-        if node is None or node["metadata"]["uid"] != uid:
-            return
-        node["status"]["conditions"] = self._conditions("True", "KubeletReady")
-        node["spec"]["taints"] = [t for t in node["spec"].get("taints") or () if t["key"] != _NOT_READY["key"]]
-        if not node["spec"]["taints"]:
-            del node["spec"]["taints"]
-        self._store.put(NODE, node)
-        about = {**node, "metadata": {**node["metadata"], "uid": name}}
-        message = f"Node {name} status is now: NodeReady"
-        self._objects.event(about, "NodeReady", message, source="kubelet", host=name)
-
-    def _conditions(self, ready: str, reason: str) -> list[Obj]:
-        now = stamp(self._world.clock.now())
-        states = (
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID"),
-            ("Ready", ready, reason),
-        )
-        return [
-            {
-                "type": kind,
-                "status": value,
-                "reason": why,
-                "message": "",
-                "lastHeartbeatTime": now,
-                "lastTransitionTime": now,
-            }
-            for kind, value, why in states
-        ]

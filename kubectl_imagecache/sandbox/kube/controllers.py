@@ -10,6 +10,7 @@ from kubectl_imagecache.sandbox.kube.kinds import (
     DAEMON_SET,
     DEPLOYMENT,
     JOB,
+    NODE,
     PDB,
     REPLICA_SET,
     STATEFUL_SET,
@@ -68,7 +69,9 @@ class Controllers:
             self._dirty_budgets[entry.namespace] = None
         elif change.table in _KINDS:
             self._note_workload(change, entry)
-        elif change.table == "nodes":
+        elif change.table == NODE.table:
+            if _places_as_before(change):
+                return
             self._dirty[DAEMON_SET.table].update(dict.fromkeys(e.key for e in self._store.entries(DAEMON_SET)))
         else:
             return
@@ -142,3 +145,11 @@ class Controllers:
             "lastTransitionTime": stamp(self._store.clock.now()),
         }
         self._store.put(PDB, {**pdb, "metadata": dict(pdb["metadata"]), "status": {**wanted, "conditions": [state]}})
+
+
+def _places_as_before(change: Change) -> bool:
+    """Whether a node's change is none to those who place pods: its images and conditions change often."""
+    old, new = change.old, change.new
+    if old is None or new is None or old.labels != new.labels:
+        return False
+    return bool(old.parsed(NODE).get("spec") == new.parsed(NODE).get("spec"))

@@ -38,6 +38,17 @@ class _Run:
     node: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """One container with the image it will run."""
+
+    place: int
+    """Among init containers and containers."""
+    spec: Obj
+    ref: ImageRef
+    image: ImageInfo
+
+
 class Kubelets:
     """Every node's kubelet, in virtual time."""
 
@@ -116,7 +127,8 @@ class Kubelets:
         policy = container.get("imagePullPolicy", "IfNotPresent")
         if here is not None and policy != "Always":
             self._say(pod, name, "Pulled", words.present(text, images.version, name))
-            self._clock.call_later(0.1, lambda: self._start(run, place, container, ref, here))
+            found = _Container(place, container, ref, here)
+            self._clock.call_later(0.1, lambda: self._start(run, found))
             return
         if policy == "Never":
             set_waiting(
@@ -131,34 +143,25 @@ class Kubelets:
             self._clock.call_later(seconds, lambda: self._pull_failed(run, place, container, images, attempt))
             return
         plan = self._pulls.plan(images, image, self._clock.now())
-        self._clock.call_later(plan.waiting_s, lambda: self._pulled(run, place, container, ref, image, images, plan))
+        made = _Container(place, container, ref, image)
+        self._clock.call_later(plan.waiting_s, lambda: self._pulled(run, made, images, plan))
 
-    def _pulled(
-        self,
-        run: _Run,
-        place: int,
-        container: Obj,
-        ref: ImageRef,
-        image: ImageInfo,
-        images: NodeImages,
-        plan: PullPlan,
-    ) -> None:
-        images.keep(ref, image)
+    def _pulled(self, run: _Run, made: _Container, images: NodeImages, plan: PullPlan) -> None:
+        images.keep(made.ref, made.image)
         entry = self._store.get(NODE, "", run.node)
         if entry is None:
             return
         node = entry.parsed(NODE)
         node["status"]["images"] = images.status()
         self._store.put(NODE, node)
-        self._say_how(node, str(ref), plan.method)
+        self._say_how(node, str(made.ref), plan.method)
         pod = self._pod(run)
         if pod is None:
             return
-        message = words.pulled(
-            container["image"], plan.seconds, plan.waiting_s, image.compressed, images.version, container["name"]
-        )
-        self._say(pod, container["name"], "Pulled", message)
-        self._clock.call_later(0.1, lambda: self._start(run, place, container, ref, image))
+        text, name = made.spec["image"], made.spec["name"]
+        message = words.pulled(text, plan.seconds, plan.waiting_s, made.image.compressed, images.version, name)
+        self._say(pod, name, "Pulled", message)
+        self._clock.call_later(0.1, lambda: self._start(run, made))
 
     def _say_how(self, node: Obj, ref: str, method: str) -> None:
         about = {**node, "metadata": {**node["metadata"], "uid": node["metadata"]["name"]}}
@@ -194,18 +197,18 @@ class Kubelets:
         self._say(pod, name, "BackOff", f'Back-off pulling image "{text}"')
         self._say(pod, name, "Failed", "Error: ImagePullBackOff", warning=True)
 
-    def _start(self, run: _Run, place: int, container: Obj, ref: ImageRef, image: ImageInfo) -> None:
+    def _start(self, run: _Run, made: _Container) -> None:
         pod, images = self._pod(run), self._images(run)
         if pod is None or images is None:
             return
-        name = container["name"]
+        name, place = made.spec["name"], made.place
         colon = ": " if images.version >= 32 else " "
         self._say(pod, name, "Created", f"Created container{colon}{name}")
         self._say(pod, name, "Started", f"Started container {name}")
-        start_container(pod, name, ref, image.digest, run.uid, stamp(self._clock.now()))
+        start_container(pod, name, made.ref, made.image.digest, run.uid, stamp(self._clock.now()))
         self._store.put(POD, pod)
         inits = pod["spec"].get("initContainers") or []
-        if place < len(inits) and container.get("restartPolicy") != "Always":
+        if place < len(inits) and made.spec.get("restartPolicy") != "Always":
             self._clock.call_later(self._random.uniform(0.5, 1.5), lambda: self._init_done(run, place, name))
         else:
             self._clock.call_later(0.05, lambda: self._container(run, place + 1))

@@ -32,13 +32,14 @@ def selection(kind: Kind, namespace: str, query: Mapping[str, str], name: str = 
     fields = parse_fields(query.get("fieldSelector", ""), kind.kind)
     if name:
         fields.append(("metadata.name", True, name))
-    quick = [test for test in fields if test[0] in _QUICK]
-    slow = [test for test in fields if test[0] not in _QUICK]
+    known = _QUICK if kind.table == "pods" else _QUICK_ALL
+    quick = [test for test in fields if test[0] in known]
+    slow = [test for test in fields if test[0] not in known]
 
     def wanted(entry: Entry) -> bool:
         if namespace and entry.namespace != namespace:
             return False
-        if not all((_QUICK[path](entry) == value) is equal for path, equal, value in quick):
+        if not all((known[path](entry) == value) is equal for path, equal, value in quick):
             return False
         if not all(test(entry.labels) for test in labels):
             return False
@@ -47,10 +48,15 @@ def selection(kind: Kind, namespace: str, query: Mapping[str, str], name: str = 
     return wanted
 
 
-_QUICK: Mapping[str, Callable[[Entry], str]] = {
+# What an entry tells without being parsed.
+_QUICK_ALL: Mapping[str, Callable[[Entry], str]] = {
     "metadata.name": lambda e: e.name,
     "metadata.namespace": lambda e: e.namespace,
+}
+_QUICK: Mapping[str, Callable[[Entry], str]] = {
+    **_QUICK_ALL,
     "spec.nodeName": lambda e: e.pod.node,
+    "status.phase": lambda e: e.pod.phase,
 }
 
 
@@ -111,46 +117,40 @@ class Pages:
         limit = _number(query.get("limit", ""), "limit")
         token = query.get("continue", "")
         place = (kind.table, namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        selected = bool(place[2] or place[3])
         if not token:
             entries = select(self._store, kind, namespace, query)
-            return self._cut(entries, None, 0, limit, self._store.version, place, selected)
+            if not limit or limit >= len(entries):
+                return Page(entries, self._store.version)
+            return self._cut(self._snapshot(entries), 0, limit, self._store.version, place)
         version, start = _read_token(token)
         if version < 0:
-            entries = select(self._store, kind, namespace, query)
-            keys = [entry.key for entry in entries]
-            return self._cut(
-                entries, keys, bisect.bisect_right(keys, start), limit, self._store.version, place, selected
-            )
-        snapshot = self._snapshots.get((*place, str(version)))
-        now = self._store.clock.now()
-        if snapshot is None or now - snapshot.made > _SNAPSHOT_AGE or version < self._store.compacted:
-            raise ApiError(410, EXPIRED_CONTINUE, "Expired", continue_token=_token(-1, start))
-        self._snapshots.move_to_end((*place, str(version)))
-        begin = bisect.bisect_right(snapshot.keys, start)
-        return self._cut(snapshot.entries, snapshot.keys, begin, limit, version, place, selected)
+            snapshot = self._snapshot(select(self._store, kind, namespace, query))
+            version = self._store.version
+        else:
+            snapshot = self._remembered((*place, str(version)), version, start)
+        return self._cut(snapshot, bisect.bisect_right(snapshot.keys, start), limit, version, place)
 
-    def _cut(
-        self,
-        entries: list[Entry],
-        keys: list[Key] | None,
-        begin: int,
-        limit: int,
-        version: int,
-        place: tuple[str, ...],
-        selected: bool,
-    ) -> Page:
+    def _snapshot(self, entries: list[Entry]) -> _Snapshot:
+        return _Snapshot(entries, [entry.key for entry in entries], self._store.clock.now())
+
+    def _remembered(self, name: tuple[str, ...], version: int, start: Key) -> _Snapshot:
+        found = self._snapshots.get(name)
+        now = self._store.clock.now()
+        if found is None or now - found.made > _SNAPSHOT_AGE or version < self._store.compacted:
+            raise ApiError(410, EXPIRED_CONTINUE, "Expired", continue_token=_token(-1, start))
+        self._snapshots.move_to_end(name)
+        return found
+
+    def _cut(self, snapshot: _Snapshot, begin: int, limit: int, version: int, place: tuple[str, ...]) -> Page:
+        entries = snapshot.entries
         end = begin + limit if limit else len(entries)
         if end >= len(entries):
             return Page(entries[begin:], version)
-        name = (*place, str(version))
-        if name not in self._snapshots:
-            keys = keys if keys is not None else [entry.key for entry in entries]
-            self._snapshots[name] = _Snapshot(entries, keys, self._store.clock.now())
-            if len(self._snapshots) > _SNAPSHOTS:
-                self._snapshots.popitem(last=False)
+        self._snapshots.setdefault((*place, str(version)), snapshot)
+        if len(self._snapshots) > _SNAPSHOTS:
+            self._snapshots.popitem(last=False)
         # The real server can't count what a selector leaves out, and says nothing then.
-        remaining = None if selected else len(entries) - end
+        remaining = None if place[2] or place[3] else len(entries) - end
         return Page(entries[begin:end], version, _token(version, entries[end - 1].key), remaining)
 
 

@@ -47,7 +47,8 @@ def apply(kind: Kind, current: Obj | None, config: Obj, manager: str, force: boo
     others = set().union(*(paths for who, paths in owned.items() if who != mine))
     dropped = owned.get(mine, set()) - set(wanted) - others
     merged = _merge(copy.deepcopy(base), config, custom=kind.custom)
-    for path in sorted(dropped, key=len, reverse=True):
+    # Whole list items first: once an item has lost its key it can't be found any more.
+    for path in sorted(dropped, key=lambda path: (path[-1] != ".", -len(path), path)):
         _drop(merged, path)
     owned[mine] = set(wanted)
     return _with_owners(kind, merged, owned, mine, now)
@@ -76,6 +77,8 @@ def leaves(kind: Kind, obj: Obj) -> Iterator[tuple[Path, Any]]:
             continue
         if key == "metadata":
             value = {name: item for name, item in value.items() if name not in _SERVER_FIELDS}
+            if not value:
+                continue
         yield from _walk((f"f:{key}",), value, key, "", kind.custom)
 
 

@@ -65,7 +65,7 @@ def decode(body: bytes) -> Obj:
         if schema is None:
             raise ApiError(415, f"the sandbox reads no protobuf of kind {kind.get('kind')}; send JSON")
         return {**kind, **_message(envelope.get("raw", b""), schema)}
-    except (IndexError, UnicodeDecodeError, KeyError) as error:
+    except (IndexError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ApiError(400, f"unable to decode protobuf: {error}") from error
 
 

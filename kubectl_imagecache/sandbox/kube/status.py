@@ -34,6 +34,13 @@ EXPIRED_CONTINUE = (
 )
 
 _FAULT_MESSAGES = {
+    400: "the server rejected our request for an unknown reason",
+    403: 'forbidden: User "sandbox-user" cannot access this resource',
+    404: "the server could not find the requested resource",
+    409: (
+        "Operation cannot be fulfilled on the object: the object has been modified; "
+        "please apply your changes to the latest version and try again"
+    ),
     401: "Unauthorized",
     410: EXPIRED_CONTINUE,
     429: "Too many requests, please try again later.",

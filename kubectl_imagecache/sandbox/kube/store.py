@@ -70,6 +70,10 @@ class Entry:
         """The JSON with apiVersion and kind."""
         return b'{"kind":"%s","apiVersion":"%s",%s' % (kind.kind.encode(), kind.api_version.encode(), self.raw[1:])
 
+    def at(self, version: int) -> Entry:
+        """The same object under another version, as the news of its end carries it."""
+        return replace(self, version=version, body=_restamped(self.raw, str(self.version), version))
+
     def parsed(self, kind: Kind) -> Obj:
         """The object as fresh dicts that the caller may change."""
         obj: Obj = json.loads(self.raw)
@@ -243,8 +247,7 @@ class Store:
         for uid in old.owners:
             self._owned.get(uid, {}).pop((kind.table, old.key), None)
         self.version += 1
-        body = _restamped(old.raw, str(old.version), self.version)
-        last = replace(old, version=self.version, body=body)
+        last = old.at(self.version)
         self._record(Change(self.version, kind.table, last, None))
         return last
 

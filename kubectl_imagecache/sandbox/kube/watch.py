@@ -84,7 +84,7 @@ def _event(watch: Watch, old: Entry | None, new: Entry | None) -> Iterator[bytes
     if new is not None and watch.wanted(new):
         yield _line("MODIFIED" if was else "ADDED", watch.show(new))
     elif was and old is not None:
-        yield _line("DELETED", watch.show(old))
+        yield _line("DELETED", watch.show(old if new is None else old.at(new.version)))
 
 
 def _line(kind: str, body: bytes) -> bytes:

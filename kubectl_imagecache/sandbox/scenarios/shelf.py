@@ -132,6 +132,6 @@ PASSWORD = ("sandbox", "sandbox")
 
 
 def stock(catalog: Catalog) -> None:
-    """Publish the whole shelf."""
+    """Offer the whole shelf."""
     for image in SHELF:
-        catalog.publish(image)
+        catalog.offer(image)

@@ -258,6 +258,17 @@ def test_templates_count_while_they_run_nothing(item: dict[str, Any], counts: bo
     assert found == ((expected,) if counts else ())
 
 
+def test_a_template_that_asks_for_devices_tolerates_their_taint() -> None:
+    item = workload("Deployment", replicas=0)
+    (container,) = item["spec"]["template"]["spec"]["containers"]
+    container["resources"] = {"limits": {"nvidia.com/gpu": 1, "memory": "1Gi", "hugepages.kubernetes.io/x": "1"}}
+    (found,) = fold(item, scope=Scope(templates=True, events=False)).unplaced
+    assert found.constraints.tolerations == {Toleration("nvidia.com/gpu", "Exists", "", "NoSchedule")}
+    container["resources"] = {"limits": "none"}
+    (found,) = fold(item, scope=Scope(templates=True, events=False)).unplaced
+    assert found.constraints.tolerations == frozenset()
+
+
 def test_templates_are_left_out_unless_asked_for() -> None:
     assert fold(workload("CronJob")).unplaced == ()
 

@@ -139,6 +139,24 @@ def test_unknown_paths_methods_and_bodies_are_statuses(served: Running) -> None:
     assert served.call("GET", f"{MAPS}?limit=many")[0] == 400
 
 
+def test_unknown_fields_are_refused_when_asked_to(served: Running) -> None:
+    made = workload("Deployment", "web") | {"specc": {}}
+    path = "/apis/apps/v1/namespaces/default/deployments?fieldValidation=Strict"
+    status, body = served.call("POST", path, made)
+    assert (status, body["message"]) == (
+        400,
+        'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "specc"',
+    )
+
+
+def test_phases_select_pods(served: Running) -> None:
+    served.cluster.create(pod("waiting"))
+    served.cluster.create({**pod("done"), "status": {"phase": "Succeeded"}})
+    path = "/api/v1/pods?fieldSelector=status.phase%21%3DSucceeded,metadata.namespace%3Ddefault"
+    assert names(served.get(path)) == ["waiting"]
+    assert names(served.get("/api/v1/namespaces?fieldSelector=status.phase%3DActive"))[0] == "default"
+
+
 def test_a_surprise_in_a_handler_is_a_500_status(served: Running) -> None:
     fill(served, 1)
     # A patch that turns `metadata` into a text is nonsense that no check foresees.
@@ -275,7 +293,8 @@ def test_an_object_that_leaves_the_selection_is_deleted_for_its_watch(served: Ru
     assert watch.next()[0] == "ADDED"
     served.call("PATCH", "/api/v1/nodes/n", {"metadata": {"labels": {"team": "b"}}}, "application/merge-patch+json")
     kind, obj = watch.next()
-    assert (kind, obj["metadata"]["name"]) == ("DELETED", "n")
+    version = served.get("/api/v1/nodes/n")["metadata"]["resourceVersion"]
+    assert (kind, obj["metadata"]["name"], obj["metadata"]["resourceVersion"]) == ("DELETED", "n", version)
 
 
 def test_passing_time_reaches_watches(served: Running) -> None:

@@ -408,6 +408,29 @@ def test_pods_can_be_told_to_misbehave(served: Running) -> None:
     assert (unready["status"]["phase"], ready(unready)) == ("Running", False)
 
 
+def test_a_cordon_brings_its_taint_and_an_uncordon_takes_it(served: Running) -> None:
+    served.cluster.add_node(node("n"))
+    merge = "application/merge-patch+json"
+    served.call("PATCH", "/api/v1/nodes/n", {"spec": {"unschedulable": True}}, merge)
+    served.advance(1)
+    taints = served.cluster.objects("Node")[0]["spec"]["taints"]
+    assert [(t["key"], t["effect"]) for t in taints] == [("node.kubernetes.io/unschedulable", "NoSchedule")]
+    served.call("PATCH", "/api/v1/nodes/n", {"spec": {"unschedulable": None}}, merge)
+    served.advance(1)
+    assert "taints" not in served.cluster.objects("Node")[0]["spec"]
+
+
+def test_a_node_that_comes_back_has_one_lease(served: Running) -> None:
+    served.cluster.add_node(node("n"))
+    served.cluster.remove_node("n")
+    served.cluster.add_node(node("n"))
+    served.advance(5)
+    leases = served.cluster.objects("Lease", "kube-node-lease")
+    assert [lease["metadata"]["ownerReferences"][0]["uid"] for lease in leases] == [
+        served.cluster.objects("Node")[0]["metadata"]["uid"]
+    ]
+
+
 def test_events_are_forgotten_after_an_hour(served: Running) -> None:
     served.cluster.add_node(node("n"))
     served.cluster.create(pod("p"))
