@@ -67,6 +67,7 @@ def test_every_module_says_in_one_sentence_what_it_is_for(file: Path) -> None:
         ["status", "--help"],
         ["list", "--help"],
         ["diff", "--help"],
+        ["pulls", "--help"],
         ["sandbox", "--help"],
         ["rebuild", "--help"],
         ["rebuild"],

@@ -43,7 +43,7 @@ def answer(flags: Flags, pools: tuple[str, ...], make_view: Callable[[StatusRepo
             progress.clear()
     text = write(make_view(report), flags.output, screen(flags, os.environ, sys.stdout))
     for gap in report.gaps:
-        sys.stderr.write(_warning(gap))
+        sys.stderr.write(warning(gap))
     sys.stdout.write(text)
     sys.stdout.flush()
     worst = max((_EXIT_CODES[pool.verdict.state] for pool in report.pools), default=0)
@@ -83,6 +83,12 @@ class Progress:
             self._out.write(f"\r\x1b[K{neutral(text)} …")
             self._out.flush()
 
+    def tell(self, text: str) -> None:
+        """Show TEXT on a line of its own, which stays."""
+        if self._out:
+            self._out.write(f"\r\x1b[K{neutral(text)}\n")
+            self._out.flush()
+
     def clear(self) -> None:
         """Leave an empty line."""
         if self._out:
@@ -94,6 +100,7 @@ def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-def _warning(gap: Gap) -> str:
+def warning(gap: Gap) -> str:
+    """GAP as a line for stderr."""
     hint = f" ({gap.hint})" if gap.hint else ""
     return f"warning: {neutral(gap.what)} not read: {neutral(gap.why)}{neutral(hint)}\n"

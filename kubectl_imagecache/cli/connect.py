@@ -206,7 +206,7 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
 
     def cluster() -> str:
         found = target()
-        return kube.server if isinstance(found, Gap) else _cluster(found)
+        return kube.server if isinstance(found, Gap) else cluster_name(found)
 
     def noted(view: CloudView) -> CloudView:
         seen.append(view)
@@ -230,7 +230,8 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
     return Connection(sources, save)
 
 
-def _cluster(target: ClusterTarget) -> str:
+def cluster_name(target: ClusterTarget) -> str:
+    """GKE's whole name of a cluster."""
     return f"projects/{target.project}/locations/{target.location}/clusters/{target.name}"
 
 

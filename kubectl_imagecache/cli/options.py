@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -181,8 +181,10 @@ _CLUSTER, _GOOGLE, _COUNTS, _OUTPUT, _SOURCE = (
 )
 
 
-def _options() -> Iterator[Callable[[Any], Any]]:
+def _options(without: Collection[str] = ()) -> Iterator[Callable[[Any], Any]]:
     def option(section: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
+        if not set(names).isdisjoint(without):
+            return lambda function: function
         return click.option(*names, cls=Option, section=section, **settings)
 
     yield option(_CLUSTER, "--context", default="", shell_complete=_contexts, help="The kubeconfig context to use.")
@@ -277,17 +279,38 @@ def _showing(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[
     )
 
 
+_ABSENT: dict[str, Any] = {
+    "include_templates": None,
+    "layers": False,
+    "from_folder": None,
+    "save_folder": None,
+    "exit_code": False,
+    "selector": "",
+    "min_size": None,
+}
+"""What a flag that a command does without counts as."""
+
+
 def with_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command POOL arguments and the shared flags; it is called as FUNCTION(pools, flags, **its own)."""
+    return with_flags_except()(function)
 
+
+def with_flags_except(*without: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As with_flags, but without the flags spelled so (`--layers`): those of _ABSENT only."""
+    return lambda function: _decorated(function, without)
+
+
+def _decorated(function: Callable[..., Any], without: Collection[str]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(pools: tuple[str, ...], **given: Any) -> Any:
-        flags = Flags(**{field.name: given.pop(field.name) for field in fields(Flags)})
+        names = [field.name for field in fields(Flags)]
+        flags = Flags(**{name: given.pop(name) if name in given else _ABSENT[name] for name in names})
         if flags.all_namespaces and flags.namespaces:
             raise BadUsage("--all-namespaces and --namespace exclude each other")
         return function(pools, flags, **given)
 
     decorated: Callable[..., Any] = call
-    for option in reversed(list(_options())):
+    for option in reversed(list(_options(without))):
         decorated = option(decorated)
     return click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=_pools)(decorated)

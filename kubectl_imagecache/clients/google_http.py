@@ -21,6 +21,7 @@ class Api(Enum):
     COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
     STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
     PROJECTS = ("CLOUDRESOURCEMANAGER", "https://cloudresourcemanager.googleapis.com", "/v1/")
+    LOGGING = ("LOGGING", "https://logging.googleapis.com", "/v2/")
 
 
 class GoogleHttp:
@@ -53,6 +54,10 @@ class GoogleHttp:
         """
         data = b"" if body is None else json.dumps(body).encode()
         return self._call(method, self._places[api] + path, data, 0, (permission, on, role))
+
+    def ask(self, api: Api, path: str, question: bytes, *, permission: str, on: str, role: str) -> Answer:
+        """POST the JSON QUESTION to PATH, which only reads; a 200. Raises as `get` does."""
+        return self._call("POST", self._places[api] + path, question, 0, (permission, on, role))
 
     def _call(self, method: str, url: str, body: bytes | None, max_bytes: int, asked: tuple[str, str, str]) -> Answer:
         answer, token = self._once(method, url, body, None, max_bytes)

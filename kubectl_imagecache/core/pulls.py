@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,9 @@ class Pull:
     at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # Not frozen: made by the hundred thousand, which freezing makes slow.
 class PulledMessage:
-    """What one `Pulled` event says, before it is known where and when it happened."""
+    """What one `Pulled` event says, before it is known where and when it happened; never changed."""
 
     image: str
     """As the kubelet names it."""
@@ -35,6 +36,8 @@ class PulledMessage:
     """Pull and queue together; None if the image was there already."""
     size: int | None = None
     """Bytes, where the kubelet tells."""
+    waiting_told: bool = False
+    """Whether the kubelet told the queue apart (1.27 and newer); if not, `seconds` includes it."""
 
     @property
     def present(self) -> bool:
@@ -55,8 +58,9 @@ _UNIT_NS = {
 }
 _PART = r"(?:[0-9]{1,19}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})(?:ms|us|µs|μs|ns|h|m|s)"
 _DURATION = rf"[+-]?(?:0|(?:{_PART})+)"
+_WHOLE_DURATION = re.compile(_DURATION, re.ASCII)
 _PARTS = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ms|us|µs|μs|ns|h|m|s)", re.ASCII)
-_QUOTED = r'"(?P<image>(?:[^"\\]|\\.)*)"'
+_QUOTED = r'"(?P<image>[^"\\]*(?:\\.[^"\\]*)*)"'
 # The kubelet's words, pkg/kubelet/images/image_manager.go, minor versions 1.24 to 1.36.
 _PREFIX = r"(?:spec\.[A-Za-z]+\{[^}]*\}: )?"
 _PULLED = re.compile(
@@ -64,6 +68,9 @@ _PULLED = re.compile(
     rf"(?: \((?P<wait>{_DURATION}) including waiting\))?\.?(?: Image size: (?P<size>[0-9]{{1,19}}) bytes\.?)?",
     re.ASCII,
 )
+_HEAD = 'Successfully pulled image "'
+_CONTAINER, _THERE = 'Container image "', '" already present on machine'
+_MIDDLE = ["including", "waiting).", "Image", "size:"]
 _PRESENT = re.compile(rf"{_PREFIX}(?:Container i|I)mage {_QUOTED} already present on machine\b.*", re.ASCII | re.DOTALL)
 MAX_MESSAGE = 8192
 """Longest event message that is read, in characters (the API server allows 1,024)."""
@@ -74,8 +81,13 @@ def parse_duration(text: str) -> int:
 
     Digits below a nanosecond are cut off, as Go does.
     """
-    if not re.fullmatch(_DURATION, text, re.ASCII):
+    if not _WHOLE_DURATION.fullmatch(text):
         raise ValueError(f"not a duration: {text[:60]!r}")
+    return _nanoseconds(text)
+
+
+def _nanoseconds(text: str) -> int:
+    """TEXT is known to be a duration."""
     total = 0
     for whole, fraction, unit in _PARTS.findall(text):
         scale = _UNIT_NS[unit]
@@ -85,14 +97,46 @@ def parse_duration(text: str) -> int:
     return -total if text.startswith("-") else total
 
 
+@lru_cache(maxsize=16384)  # Kubelets cut to milliseconds, so that many pulls take the same time.
+def _short_seconds(text: str) -> float | None:
+    """Seconds of what kubelets print most, `850ms` and `43.2s`; None for any other text, ASCII."""
+    if text.endswith("ms"):
+        return int(text[:-2]) / 1000 if text[:-2].isdigit() and len(text) <= 12 else None
+    # No more than nine decimals, so that it is the same float as nanoseconds by a thousand million.
+    if len(text) > 12 or not text[:1].isdigit() or not text.endswith("s"):
+        return None
+    return float(text[:-1]) if text[:-1].replace(".", "", 1).isdigit() else None
+
+
+def _short_pulled(message: str) -> PulledMessage | None:
+    """MESSAGE the short way, if it is what kubelets say most: twice as fast as the patterns."""
+    if message.endswith(_THERE) and message.startswith(_CONTAINER):
+        image = message[len(_CONTAINER) : -len(_THERE)]
+        return None if '"' in image or "\\" in image else PulledMessage(image, None, None)
+    if not message.startswith(_HEAD) or not message.isascii():
+        return None
+    end = message.find('"', len(_HEAD))
+    image, words = message[len(_HEAD) : end], message[end + 1 :].split(" ")
+    if len(words) != 10 or words[4:8] != _MIDDLE or words[9] != "bytes." or words[:2] != ["", "in"] or "\\" in image:
+        return None
+    pull, wait, size = words[2], words[3], words[8]
+    seconds, waiting = _short_seconds(pull), _short_seconds(wait[1:])
+    if seconds is None or waiting is None or wait[0] != "(" or not size.isdigit() or len(size) > 19:
+        return None
+    return PulledMessage(image, seconds, waiting, int(size), True)
+
+
 def parse_pulled(message: str) -> PulledMessage | None:
     """Read the message of a `Pulled` event of any kubelet since 1.24; None if its words are not known."""
     if len(message) > MAX_MESSAGE:
         return None
+    if (told := _short_pulled(message)) is not None:
+        return told
     if match := _PULLED.fullmatch(message):
-        seconds = parse_duration(match["pull"]) / 1e9
-        waiting = parse_duration(match["wait"]) / 1e9 if match["wait"] else seconds
-        return PulledMessage(_unquote(match["image"]), seconds, waiting, int(match["size"]) if match["size"] else None)
+        image, pull, wait, size = match.groups()
+        seconds = _nanoseconds(pull) / 1e9
+        waiting = _nanoseconds(wait) / 1e9 if wait else seconds
+        return PulledMessage(_unquote(image), seconds, waiting, int(size) if size else None, bool(wait))
     if match := _PRESENT.fullmatch(message):
         return PulledMessage(_unquote(match["image"]), None, None)
     return None

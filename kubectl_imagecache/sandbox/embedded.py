@@ -23,6 +23,7 @@ from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
 from kubectl_imagecache.sandbox.registry import Access, Registry
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT, Stage
+from kubectl_imagecache.sandbox.snapshotter_log import SnapshotterLog
 
 HISTORY = timedelta(days=40)
 """How long before its present a scenario's time begins."""
@@ -129,6 +130,7 @@ class Sandbox:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url('compute')}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url('compute')}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{self.url('compute')}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url('logging')}/",
             "DOCKER_CONFIG": str(folder / "docker"),
             "KUBECTL_IMAGECACHE_REGISTRY_MIRRORS": f"*={self.url('registry')}",
             "KUBECTL_IMAGECACHE_NOW": self.world.clock.now().isoformat(),
@@ -138,7 +140,9 @@ class Sandbox:
         about = {"scenario": self.settings.scenario, "seed": self.settings.seed, "speed": self.settings.speed}
         control = Control(self.world, self.kube.handle, about)
         registry = Registry(self.world, self.catalog, ACCESS)
+        log = SnapshotterLog(self.kube, self.catalog, PROJECT, LOCATION, self.cluster)
         for name, handler, error in (
+            ("logging", log.handle, self.cloud.error),
             ("kube", control.handle, self.kube.error),
             ("gke", self.cloud.handle_gke, self.cloud.error),
             ("compute", self.cloud.handle_compute, self.cloud.error),

@@ -11,7 +11,7 @@ from tests.cli.conftest import ROOT, Program
 
 COMPLETIONS = ROOT / "completions"
 FORMATS = ["table", "wide", "json", "yaml", "name", "csv", "markdown", "jsonpath=", "custom-columns="]
-SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "empty", "huge"]
+SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "pulls", "empty", "huge"]
 
 
 def kubeconfig(folder: Path) -> Path:

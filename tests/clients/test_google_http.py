@@ -93,6 +93,7 @@ def test_a_rate_limit_that_is_told_with_403_is_waited_for() -> None:
                 "https://compute.googleapis.com/compute/v1/",
                 "https://storage.googleapis.com/storage/v1/",
                 "https://cloudresourcemanager.googleapis.com/v1/",
+                "https://logging.googleapis.com/v2/",
             ],
         ),
         (
@@ -101,12 +102,14 @@ def test_a_rate_limit_that_is_told_with_403_is_waited_for() -> None:
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": "http://127.0.0.1:2/compute/v1/",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": "http://127.0.0.1:2",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": "http://127.0.0.1:2/",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": "http://127.0.0.1:3/",
             },
             [
                 "http://127.0.0.1:1/v1/",
                 "http://127.0.0.1:2/compute/v1/",
                 "http://127.0.0.1:2/storage/v1/",
                 "http://127.0.0.1:2/v1/",
+                "http://127.0.0.1:3/v2/",
             ],
         ),
     ],

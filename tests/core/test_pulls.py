@@ -13,15 +13,18 @@ from kubectl_imagecache.core.pulls import PulledMessage, parse_duration, parse_p
     ("message", "told"),
     [
         ('Successfully pulled image "R" in 1.536908032s', PulledMessage("R", 1.536908032, 1.536908032)),
-        ('Successfully pulled image "R" in 4.879s (4.879s including waiting)', PulledMessage("R", 4.879, 4.879)),
+        (
+            'Successfully pulled image "R" in 4.879s (4.879s including waiting)',
+            PulledMessage("R", 4.879, 4.879, None, True),
+        ),
         (
             'Successfully pulled image "R" in 43.2s (45s including waiting). Image size: 123 bytes.',
-            PulledMessage("R", 43.2, 45.0, 123),
+            PulledMessage("R", 43.2, 45.0, 123, True),
         ),
         (
             'spec.containers{main}: Successfully pulled image "R" in 1m2.3s (1h0m2.3s including waiting). '
             "Image size: 0 bytes.",
-            PulledMessage("R", 62.3, 3602.3, 0),
+            PulledMessage("R", 62.3, 3602.3, 0, True),
         ),
         ('spec.initContainers{a}: Successfully pulled image "R" in 850ms', PulledMessage("R", 0.85, 0.85)),
         ('Container image "R" already present on machine', PulledMessage("R", None, None)),
@@ -119,7 +122,7 @@ IMAGE = st.from_regex(r"[a-z0-9./:@_-]{1,80}", fullmatch=True)
 def test_what_a_kubelet_says_is_read_back(image: str, pull: int, wait: int, size: int | None, prefix: str) -> None:
     message = f'{prefix}Successfully pulled image "{image}" in {go_string(pull)} ({go_string(wait)} including waiting)'
     message += "" if size is None else f". Image size: {size} bytes."
-    assert parse_pulled(message) == PulledMessage(image, pull / 1e9, wait / 1e9, size)
+    assert parse_pulled(message) == PulledMessage(image, pull / 1e9, wait / 1e9, size, True)
 
 
 @given(st.text(max_size=200))

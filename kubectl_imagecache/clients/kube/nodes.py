@@ -18,7 +18,7 @@ DISK_LABELS = (
 )
 """Beginnings of a cache disk's label key; the disk image's name follows."""
 _CACHE_VALUE = f"{DiskMode.CACHE.value}."
-_STREAMING_LABEL = "cloud.google.com/gke-image-streaming"
+STREAMING_LABEL = "cloud.google.com/gke-image-streaming"
 _OS_LABEL = "cloud.google.com/gke-os-distribution"
 _ARCH_LABEL = "kubernetes.io/arch"
 _OWN_LABELS = frozenset({"kubernetes.io/hostname", "cloud.google.com/gce-topology-host"})
@@ -65,7 +65,7 @@ class NodeFold:
             created=wire.parse_time(meta.creation_timestamp),
             arch=self._word(labels.get(_ARCH_LABEL) or info.architecture or ""),
             ready=any(one.type == "Ready" and one.status == "True" for one in status.conditions or ()),
-            image_streaming=labels.get(_STREAMING_LABEL) == "true",
+            image_streaming=labels.get(STREAMING_LABEL) == "true",
             cache_disks=cache_disks(labels),
             kubelet_version=self._word(info.kubelet_version or ""),
             os=self._word(labels.get(_OS_LABEL, "")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlencode, urlsplit
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 60.0
 """Longest wait for the next bytes of an answer where the user sets no --request-timeout."""
 CONNECT_TIMEOUT_S = 10.0
+CHUNK = 65536
+MAX_REFUSAL = 65536
+"""Bytes read of an answer that refuses."""
+MAX_LINE = 8_000_000
+"""Bytes of the longest line of a watch: more than etcd lets any object have."""
 
 
 class Credentials(Protocol):
@@ -93,14 +98,48 @@ class Transport:
             raise self._refusal(status, body, path, what)
         raise AssertionError("the second try ends in one of the above")
 
-    def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
-        """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
+    def lines(self, path: str, query: Mapping[str, str], what: str, idle_s: float) -> Iterator[bytes]:
+        """The lines of PATH?QUERY as they come (a watch), until the server ends them; the caller begins again.
+
+        Raises Expired on 410, what `get` raises for other refusals, and Unavailable if the server can't be reached,
+        breaks off, or sends nothing for IDLE_S seconds.
+        """
+        import urllib3
         from urllib3 import exceptions
+
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=idle_s)
+        options: Any = {"timeout": timeout, "retries": False, "redirect": False, "preload_content": False}
+        try:
+            answer = self.pool.request("GET", url, headers=self._headers("application/json"), **options)
+            if answer.status == 401 and self._renew():
+                answer.release_conn()
+                answer = self.pool.request("GET", url, headers=self._headers("application/json"), **options)
+            try:
+                if answer.status in RETRIED_STATUSES:
+                    trouble = f"does not answer for {what}: HTTP {answer.status}"
+                    raise Unavailable(f"the Kubernetes API at {self.address} {trouble}", _LATER)
+                if answer.status != 200:
+                    raise self._refusal(answer.status, answer.read(MAX_REFUSAL, decode_content=True), path, what)
+                yield from _split_lines(answer.stream(CHUNK, decode_content=True), what)
+            finally:
+                answer.close()
+        except (exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _headers(self, accept: str) -> Any:
         from urllib3._collections import HTTPHeaderDict  # Public only since urllib3 2.
 
         headers: Any = HTTPHeaderDict({"Accept": accept, "User-Agent": "kubectl-imagecache"})
         for name, value in (*self._authenticate().items(), *self.impersonate):
             headers.add(name, value)
+        return headers
+
+    def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
+        """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
+        from urllib3 import exceptions
+
+        headers = self._headers(accept)
         if not _is_local(self.server):
             headers["Accept-Encoding"] = "gzip"
         try:
@@ -205,6 +244,17 @@ def shown_address(url: str) -> str:
         return "an unreadable address"
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _split_lines(chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line.strip())
+        if len(rest) > MAX_LINE:
+            raise BadAnswer(f"the watch of {what} sends a line that never ends")
+    if rest.strip():
+        yield rest
 
 
 def _is_local(url: str) -> bool:

@@ -74,7 +74,7 @@ class Pulls:
         self._random = random.Random(f"pulls-{seed}")
         self._nodes: dict[str, NodeImages] = {}
         self._caches: dict[str, NodeCache] = {}
-        self._known: set[str] = set()
+        self._known: set[tuple[str, bool]] = set()
 
     def set_cache(self, node: str, cache: NodeCache) -> None:
         """What a node can start images from."""
@@ -105,7 +105,7 @@ class Pulls:
                     image = self.resolve(str(ref), arch) if ref and status.get("imageID") else None
                     if ref and image:
                         found.keep(ref, image)
-                        self._known.add(image.digest)
+                        self._known.add((image.digest, found.cache.streaming))
         return found
 
     def resolve(self, ref: str, arch: str) -> ImageInfo | None:
@@ -118,7 +118,7 @@ class Pulls:
         off_disk = [layer for layer in absent if layer.chain_id not in node.cache.chain_ids]
         bytes_left = sum(layer.compressed or 0 for layer in off_disk)
         jitter = self._random.uniform(0.94, 1.06)
-        first = image.digest not in self._known
+        first = (image.digest, node.cache.streaming) not in self._known
         base = self._random.uniform(0.25, 0.45) + 0.004 * len(image.layers)
         if not off_disk:
             method, seconds = "disk" if absent else "registry", base
@@ -127,7 +127,7 @@ class Pulls:
         else:
             method = "streaming" if node.cache.streaming else "registry"
             seconds = base + bytes_left / self._bandwidth * jitter * (_FIRST if first else 1.0)
-        self._known.add(image.digest)
+        self._known.add((image.digest, node.cache.streaming))
         begins = max(now, node.busy_until)
         node.busy_until = begins + timedelta(seconds=seconds)
         node.layers.update(layer.chain_id for layer in image.layers)
