@@ -87,6 +87,7 @@ def test_the_real_kubectl_asks_us(program: Program) -> None:
         "status",
         "list",
         "diff",
+        "pulls",
         "sandbox",
         "version",
     ]
