@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
 from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
-from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unauthenticated, UserError
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 
@@ -23,7 +24,7 @@ class Api(Enum):
 
 
 class GoogleHttp:
-    """GET on Google's APIs, with credentials; their errors told as UserErrors."""
+    """Calls of Google's APIs, with credentials; their errors told as UserErrors."""
 
     def __init__(self, http: Http, auth: GoogleAuth, places: Mapping[Api, str]) -> None:
         """PLACES: base URLs, each ending in `/`."""
@@ -49,14 +50,41 @@ class GoogleHttp:
             return answer
         raise _refusal(answer, token, permission, on, role)
 
+    def send(
+        self, api: Api, method: str, path: str, body: Mapping[str, Any], *, permission: str, on: str, role: str
+    ) -> Answer:
+        """Change something, by one request that is never repeated; a 200.
+
+        Raises Busy where it can be asked again later (an operation runs, the object has changed or is there already),
+        Unavailable where it is not known whether it was done, and otherwise as `get` does.
+        """
+        url = self._places[api] + path
+        content = json.dumps(body).encode() if body else None
+        answer, token = self._ask(method, url, None, content)
+        if answer.status == 401 and token is not None:
+            answer, token = self._ask(method, url, token, content)
+        if answer.status == 200:
+            return answer
+        if answer.status in (409, 412) or (answer.status == 400 and b"FAILED_PRECONDITION" in answer.body):
+            message, _ = _google_error(answer.body)
+            raise Busy(f"{on}: {message}", "it is asked again")
+        raise _refusal(answer, token, permission, on, role)
+
     def _get(self, url: str, refused: AccessToken | None, max_bytes: int) -> tuple[Answer, AccessToken | None]:
+        return self._ask("GET", url, refused, None, max_bytes)
+
+    def _ask(
+        self, method: str, url: str, refused: AccessToken | None, body: bytes | None, max_bytes: int = 0
+    ) -> tuple[Answer, AccessToken | None]:
         token = self._auth.token(instead_of=refused) if may_have_token(url) else None
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if token is not None:
             headers["Authorization"] = f"Bearer {token.value}"
             if token.quota_project:
                 headers["X-Goog-User-Project"] = token.quota_project
-        return self._http.send("GET", url, headers, max_bytes=max_bytes, passing=_too_fast), token
+        return self._http.send(method, url, headers, body, max_bytes=max_bytes, passing=_too_fast), token
 
 
 def places(env: Mapping[str, str]) -> dict[Api, str]:
