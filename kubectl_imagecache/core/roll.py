@@ -293,3 +293,18 @@ class Stop:
 
 Step = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete | Wait | Done | Stop
 Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class RollEvent:
+    """What happens in a roll, when it happens."""
+
+    at: datetime
+    step: Step | None
+    """What is done now; None: only NOTE is told."""
+    pods_left: int = 0
+    """Pods on the pool that is being emptied that must not go with their nodes."""
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """Pool -> nodes."""
+    note: str = ""
+    """What went wrong and is tried again."""
