@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -60,6 +60,17 @@ class RollGke:
             group = self._get(Api.COMPUTE, path[0], "compute.instanceGroupManagers.get", VIEWER)
             found.append(int(group.get("targetSize") or 0))
         return tuple(found)
+
+    def region(self, zones: Sequence[str]) -> Json:
+        """Compute's region of a pool's ZONES, with its quotas; raises as Gke.pools does."""
+        region = zones[0].rpartition("-")[0] if zones else self.target.location
+        path = f"projects/{_q(self.target.project)}/regions/{_q(region)}"
+        return self._get(Api.COMPUTE, path, "compute.regions.get", VIEWER)
+
+    def machine(self, zones: Sequence[str], machine_type: str) -> Json:
+        """Compute's description of a machine type; raises as Gke.pools does, NotFound without a zone."""
+        path = f"projects/{_q(self.target.project)}/zones/{_q((*zones, '-')[0])}/machineTypes/{_q(machine_type)}"
+        return self._get(Api.COMPUTE, path, "compute.machineTypes.get", VIEWER)
 
     def operation(self, name: str) -> Operation:
         """An operation as it is now; raises as Gke.pools does."""
