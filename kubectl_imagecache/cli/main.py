@@ -18,11 +18,12 @@ COMMANDS = {
     "status": "Which node pools' image caches are stale, why, and what to do.",
     "list": "The container images on each pool's cache disk.",
     "diff": "What a pool uses against what its cache disk holds.",
+    "roll": "Move a node pool to a new disk image, safely and resumably.",
     "sandbox": "A cluster to try everything on, on this machine alone.",
     "version": "This program's version.",
 }
 """Command -> what --help says of it. `kubectl_imagecache.cli.NAME:NAME` is the command; imported when it runs."""
-_PLANNED = frozenset({"rebuild", "roll", "pulls", "bench", "inspect", "verify", "disks"})
+_PLANNED = frozenset({"rebuild", "pulls", "bench", "inspect", "verify", "disks"})
 _HELP = {"help_option_names": ["-h", "--help"]}
 _ABOUT = """See the container image cache disks of GKE node pools.
 
