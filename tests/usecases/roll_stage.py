@@ -19,12 +19,13 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import RollEvent
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.http import World
+from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import CACHE, LOCATION, PROJECT
 from kubectl_imagecache.usecases.roll import Tools
 from kubectl_imagecache.usecases.roll_lock import Lock
 
 OLD, NEW = DiskImageRef(PROJECT, "cache-1"), DiskImageRef(PROJECT, "cache-2")
-IMAGE = "registry.k8s.io/pause:3.10"
+IMAGE = f"{shelf.REDIS}:7.4.1-alpine"
 SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
 
 
@@ -112,7 +113,13 @@ def state_of(sandbox: Sandbox) -> dict[str, Any]:
     for pod in sandbox.kube.objects("Pod"):
         node = nodes.get(pod["spec"].get("nodeName", ""))
         where = node["metadata"]["labels"]["cloud.google.com/gke-nodepool"] if node else "none"
-        if pod["metadata"]["labels"]["app"] == "front" and "deletionTimestamp" not in pod["metadata"]:
+        if pod["metadata"]["labels"]["app"] in ("front", "stuck") and _ready(pod):
             running[where] = running.get(where, 0) + 1
     cordoned = sorted(name for name, node in nodes.items() if node["spec"].get("unschedulable"))
     return {"pools": pools, "pods": running, "cordoned": cordoned}
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
