@@ -65,9 +65,9 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
     sandbox.world.clock.advance(300)
 
 
-def controller(kind: str, name: str, select: dict[str, str], replicas: int = 3) -> dict[str, Any]:
+def controller(kind: str, name: str, select: dict[str, str], replicas: int = 3, image: str = IMAGE) -> dict[str, Any]:
     """A Deployment or a DaemonSet."""
-    container = {"name": "main", "image": IMAGE, "resources": {"requests": {"cpu": "500m"}}}
+    container = {"name": "main", "image": image, "resources": {"requests": {"cpu": "500m"}}}
     spec = {"selector": {"matchLabels": {"app": name}}, **({"replicas": replicas} if kind == "Deployment" else {})}
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], "nodeSelector": select}}
     metadata = {"name": name, "namespace": "default"}

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from kubectl_imagecache.usecases.roll import Stopped, roll
+from kubectl_imagecache.sandbox.faults import Fault, Faults
+from kubectl_imagecache.usecases.roll import Interrupted, Stopped, roll
 from tests.usecases.roll_stage import NEW, OLD, SCALING, budget, controller, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -41,3 +44,89 @@ def test_a_pool_comes_back_from_where_the_roll_stopped(sandbox: Sandbox, tmp_pat
     assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
     assert state_of(sandbox) == {**AS_IT_WAS, "pods": {"web": 4}}
     assert all("kubectl-imagecache" not in str(node["metadata"]) for node in sandbox.kube.objects("Node"))
+
+
+FAULTS = (
+    Fault(kind="status", status=503),
+    Fault(kind="status", status=503, applied=True),
+    Fault(kind="status", status=429, retry_after_s=3),
+    Fault(kind="reset"),
+    Fault(kind="reset", applied=True),
+    Fault(kind="truncate"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.applied}")
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_fault_at_every_third_call_does_not_change_the_end(
+    sandbox: Sandbox, tmp_path: Path, fault: Fault, method: str
+) -> None:
+    stage(sandbox, nodes=1)
+    mine = tools(sandbox, [], tmp_path)
+    sandbox.world.faults = Recurring(fault, method)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+    assert sandbox.world.faults.struck
+    assert state_of(sandbox) == ROLLED
+
+
+class Recurring(Faults):
+    """One kind of fault at the first, fourth, seventh … call of a method."""
+
+    def __init__(self, fault: Fault, method: str) -> None:
+        super().__init__()
+        self._fault, self._method, self._seen = fault, method, 0
+        self.struck = 0
+
+    def strike(self, service: str, method: str, target: str) -> Fault | None:
+        if method != self._method:
+            return None
+        self._seen += 1
+        if self._seen % 3 != 1:
+            return None
+        self.struck += 1
+        return self._fault
+
+
+def test_a_create_that_fails_leaves_what_a_rollback_takes_away(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.cloud.limit("CPUS", 24)
+    mine = tools(sandbox, [], tmp_path)
+    with pytest.raises(Stopped, match="web-r2 is in ERROR"):
+        roll(mine, RollPlan("web", NEW))
+    assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
+    assert state_of(sandbox) == AS_IT_WAS
+
+
+def test_pods_that_did_not_run_before_do_not_hold_the_roll_up(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1, image="ghcr.io/acme/none:1"))
+    sandbox.world.clock.advance(300)
+    mine = tools(sandbox, [], tmp_path)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+
+
+def test_a_pod_that_nobody_would_make_again_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    spec = {**controller("Deployment", "stuck", {"role": "web"})["spec"]["template"]["spec"]}
+    sandbox.kube.create(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare", "namespace": "default"}, "spec": spec}
+    )
+    sandbox.world.clock.advance(120)
+    mine = tools(sandbox, [], tmp_path)
+    with pytest.raises(Stopped, match=r"default/bare on gke-.* has no controller"):
+        roll(mine, RollPlan("web", NEW))
+    assert "bare" in {pod["metadata"]["name"] for pod in sandbox.kube.objects("Pod", "default")}
+
+
+def test_a_soak_keeps_the_old_pool_for_its_time_over_two_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+    plan = RollPlan("web", NEW, soak_s=1800)
+    began = mine.clock.now()
+    waited: list[RollEvent] = []
+    halted = replace(mine, say=waited.append, interrupted=lambda: any("stands by" in str(e.step) for e in waited))
+    with pytest.raises(Interrupted):
+        roll(halted, plan)
+    assert {"web", "web-r2"} == set(state_of(sandbox)["pools"])
+    assert roll(mine, plan) == Done("web is replaced by web-r2")
+    assert timedelta(seconds=1800) < mine.clock.now() - began < timedelta(seconds=2400)
