@@ -88,7 +88,7 @@ class Cluster:
     def pass_time(self, seconds: float) -> None:
         """Controllers, scheduler and kubelets do their work, one move at a time."""
         self.now += timedelta(seconds=seconds)
-        for uid in [uid for uid, pod in self.pods.items() if pod.leaving]:
+        for uid in [uid for uid, pod in self.pods.items() if pod.leaving and self.random.random() < 0.6]:
             owner = self.pods.pop(uid).owner_uid
             self.add_pod(owner, "", ready=False)
         room = [node.name for node in self.nodes.values() if not node.cordoned and node.ready]
@@ -102,7 +102,7 @@ class Cluster:
                 self.pools[name] = replace(pool, status="ERROR" if self.broken_pool else "RUNNING")
                 if not self.broken_pool:
                     self.add_nodes(pool)
-            elif pool.status == "STOPPING":
+            elif pool.status == "STOPPING" and self.random.random() < 0.5:
                 self._remove(name)
         if "web" in self.pools and self.pools["web"].scaling.enabled and self.random.random() < 0.1:
             self.add_nodes(replace(self.pools["web"], size=1))
