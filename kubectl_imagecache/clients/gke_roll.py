@@ -47,7 +47,7 @@ class RollGke:
 
     def versions(self) -> frozenset[str]:
         """The node versions that GKE offers; raises as Gke.pools does."""
-        config = self._get(Api.CONTAINER, f"{self._place}/serverConfig", "container.clusters.get", ROLE)
+        config = self._get(Api.CONTAINER, f"{self._place}/serverConfig", "container.clusters.list", ROLE)
         return frozenset(str(version) for version in config.get("validNodeVersions") or ())
 
     def sizes(self, pool: Mapping[str, Any]) -> tuple[int, ...]:
