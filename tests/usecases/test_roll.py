@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
-from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan
+from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
+from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
 from kubectl_imagecache.usecases.roll import Interrupted, Stopped, roll
+from kubectl_imagecache.usecases.roll_lock import Locked
 from tests.usecases.roll_stage import NEW, OLD, SCALING, budget, controller, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -130,3 +135,64 @@ def test_a_soak_keeps_the_old_pool_for_its_time_over_two_runs(sandbox: Sandbox, 
     assert {"web", "web-r2"} == set(state_of(sandbox)["pools"])
     assert roll(mine, plan) == Done("web is replaced by web-r2")
     assert timedelta(seconds=1800) < mine.clock.now() - began < timedelta(seconds=2400)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"), [("crash", "does not start: CrashLoopBackOff"), ("unready", "is still not Ready on")]
+)
+def test_pods_that_do_not_become_ready_on_the_new_nodes_stop_the_roll_and_a_second_run_goes_on(
+    sandbox: Sandbox, tmp_path: Path, behaviour: str, words: str
+) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+
+    def spoil(event: RollEvent) -> None:
+        if isinstance(event.step, Mark):
+            behave(behaviour)
+
+    def behave(how: str | None) -> None:
+        template = {"metadata": {"annotations": {BEHAVIOUR: how}}}
+        patch(sandbox, "apis/apps/v1/namespaces/default/deployments/front", {"spec": {"template": template}})
+
+    plan = RollPlan("web", NEW, gate_timeout_s=300)
+    with pytest.raises(Stopped, match=f"default/front-.* {words}"):
+        roll(replace(mine, say=spoil), plan)
+    assert sum(state_of(sandbox)["pods"].values()) >= 2
+    assert "web" in state_of(sandbox)["pools"]
+    behave(None)
+    sandbox.world.clock.advance(300)
+    assert roll(mine, plan) == Done("web is replaced by web-r2")
+    assert state_of(sandbox) == ROLLED
+
+
+def patch(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/merge-patch+json"}
+    request = Request(f"{sandbox.url('kube')}/{path}", json.dumps(body).encode(), headers, method="PATCH")
+    with urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def test_no_step_is_begun_after_the_window(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+    plan = RollPlan("web", NEW, not_after=mine.clock.now() + timedelta(seconds=30))
+    with pytest.raises(Stopped, match="no step is begun after"):
+        roll(mine, plan)
+    assert state_of(sandbox)["pools"]["web"] == ("RUNNING", SCALING, str(OLD))
+    assert roll(mine, replace(plan, not_after=None)) == Done("web is replaced by web-r2")
+
+
+def test_a_lock_that_is_held_is_not_taken_until_its_holder_is_gone_for_good(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    first = tools(sandbox, [], tmp_path)
+    with pytest.raises(Locked, match="me@here/1 rolls web since"):
+        tools(sandbox, [], tmp_path, "you@there/2")
+    first.clock.sleep(100)
+    first.lock.renew()
+    first.clock.sleep(100)
+    with pytest.raises(Locked):
+        tools(sandbox, [], tmp_path, "you@there/2")
+    first.clock.sleep(100)
+    tools(sandbox, [], tmp_path, "you@there/2")
+    with pytest.raises(Locked, match="you@there/2"):
+        first.lock.renew()
