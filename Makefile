@@ -34,7 +34,7 @@ regold: dev
 	$(BIN)/python -m pytest tests --regold
 
 archive: dev
-	$(BIN)/python scripts/build_archive.py
+	$(BIN)/python scripts/build_archive.py --out dist
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def _files(flags: Flags, folder: Path, scope: Scope, env: Mapping[str, str]) -> 
         disk_images=lambda refs: CloudView(),
         registry=Registry.from_env(env).facts_many if flags.layers else None,
         clock=clock(env),
-        cluster=flags.cluster_name,
+        cluster=lambda: flags.cluster_name,
         context="",
         source=f"files in {folder}",
     )
@@ -139,19 +140,30 @@ def _nothing_to_save(folder: Path) -> None:
 
 
 def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Connection:
+    from kubectl_imagecache.clients import google_auth
     from kubectl_imagecache.clients.compute import Compute, cloud_view
     from kubectl_imagecache.clients.gke import Gke
     from kubectl_imagecache.clients.google_http import GoogleHttp
+    from kubectl_imagecache.clients.http import Http, Limits
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.registry import Registry
     from kubectl_imagecache.clients.target import gcloud_config, guess
 
     kube = Kube.connect(kube_options(flags), env)
-    google = GoogleHttp.from_env(env)
+    http = Http(Limits(read_s=flags.request_timeout) if flags.request_timeout else Limits(), env=env)
+    auth = google_auth.from_env(env, http)
+    google = GoogleHttp.from_env(env, http, auth)
     gke, compute = Gke(google), Compute(google)
-    named = (flags.project, flags.location, flags.cluster_name)
-    target = guess(named, kube.context, kube.server, gke.clusters, lambda: gcloud_config(env))
     seen: list[CloudView] = []
+
+    @cache
+    def target() -> ClusterTarget | Gap:
+        named = (flags.project, flags.location, flags.cluster_name)
+        return guess(named, kube.context, kube.server, gke.clusters, lambda: gcloud_config(env))
+
+    def cluster() -> str:
+        found = target()
+        return kube.server if isinstance(found, Gap) else _cluster(found)
 
     def noted(view: CloudView) -> CloudView:
         seen.append(view)
@@ -159,15 +171,20 @@ def _live(flags: Flags, scope: Scope, env: Mapping[str, str], source: str) -> Co
 
     sources = Sources(
         kube=lambda: kube.view(scope),
-        cloud=lambda: noted(cloud_view(gke, compute, target)),
-        disk_images=lambda refs: noted(cloud_view(None, compute, target, refs)),
-        registry=Registry.from_env(env).facts_many,
+        cloud=lambda: noted(cloud_view(gke, compute, target())),
+        disk_images=lambda refs: noted(cloud_view(None, compute, target(), refs)),
+        registry=Registry.from_env(env, http, auth).facts_many,
         clock=clock(env),
-        cluster=kube.server if isinstance(target, Gap) else _cluster(target),
+        cluster=cluster,
         context=kube.context,
         source=source,
     )
-    return Connection(sources, lambda folder: _save(folder, kube, None if isinstance(target, Gap) else target, seen))
+
+    def save(folder: Path) -> None:
+        found = target()
+        _save(folder, kube, None if isinstance(found, Gap) else found, seen)
+
+    return Connection(sources, save)
 
 
 def _cluster(target: ClusterTarget) -> str:

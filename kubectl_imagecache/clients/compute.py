@@ -216,7 +216,7 @@ def _disk_image(image: _Image, ref: DiskImageRef, source: str) -> DiskImage:
             family=image.family or "",
             labels=labels,
             description=description,
-            replacement=deprecated.replacement or "",
+            replacement=str(disk_image_ref(deprecated.replacement, ref.project)) if deprecated.replacement else "",
             contents=_contents(description, labels),
         )
     except ValueError as error:

@@ -193,6 +193,7 @@ def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled 
         image_streaming=bool(streaming and streaming.enabled),
         arch=arch_of_machine(config.machine_type or ""),
         autoprovisioned=bool(pool.autoscaling and pool.autoscaling.autoprovisioned),
+        cluster=f"projects/{cluster.project}/locations/{cluster.location}/clusters/{cluster.name}",
         node_labels=frozenset((config.labels or {}).items()),
         node_taints=frozenset(
             Taint(taint.key or "", taint.value or "", _EFFECTS.get(taint.effect or "", ""))

@@ -85,6 +85,8 @@ class UnreadableRecord:
 
     why: str
     """One clause: `written by a newer version (schema 3)`."""
+    newer: bool = False
+    """Whether a newer version of this program could read it."""
 
 
 def short_digest(digest: str) -> str:

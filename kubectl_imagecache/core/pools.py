@@ -71,7 +71,7 @@ class DiskImage:
     labels: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
     replacement: str = ""
-    """What `deprecated.replacement` names; empty if none."""
+    """What `deprecated.replacement` names, as `projects/P/global/images/X`; empty if none."""
     contents: Contents | UnreadableRecord | None = None
     """None: there is no record."""
 
@@ -106,6 +106,8 @@ class Pool:
     arch: str = ""
     """`amd64`, `arm64`; empty is unknown."""
     autoprovisioned: bool = False
+    cluster: str = ""
+    """`projects/P/locations/L/clusters/C`; empty is unknown."""
     node_labels: frozenset[tuple[str, str]] = frozenset()
     """What new nodes will carry (config.labels): tells where pods go while the pool has no nodes."""
     node_taints: frozenset[Taint] = frozenset()

@@ -222,6 +222,8 @@ class RecordUnreadable:
     level: ClassVar[Level] = Level.UNKNOWN
     disk_image: DiskImageRef
     why: str
+    newer: bool = False
+    """Whether a newer version of this program could read it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def _guarded(read: Callable[[], Contents | UnreadableRecord]) -> Contents | Unre
 
 def _newer(version: int) -> UnreadableRecord | None:
     return (
-        UnreadableRecord(f"written by a newer version (record {version}, this reads {SCHEMA})")
+        UnreadableRecord(f"written by a newer version (record {version}, this reads {SCHEMA})", newer=True)
         if version > SCHEMA
         else None
     )

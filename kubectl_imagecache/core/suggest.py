@@ -50,6 +50,8 @@ def suggest(
     if advice:
         return Suggestion((), advice)
     for reason in verdict.reasons:
+        if isinstance(reason, RecordUnreadable) and reason.newer:
+            return Suggestion((), "update this program: a newer version wrote the record")
         if isinstance(reason, NoRecord | RecordUnreadable):
             return Suggestion(("inspect", str(reason.disk_image), "--adopt"), "reads once what the disk image holds")
     stale_images = any(isinstance(r, ImageMissing | TagMoved | NewTag) for r in verdict.reasons)
@@ -87,7 +89,7 @@ def _pool_advice(pool: Pool, verdict: Verdict) -> str:
                     f"make the pool again with --secondary-boot-disk=disk-image={disk_image},mode=CONTAINER_IMAGE_CACHE"
                 )
             case ImageStreamingOff():
-                return f"gcloud container node-pools update {pool.name} --cluster CLUSTER --enable-image-streaming"
+                return f"gcloud container node-pools update {pool.name} {_where(pool)} --enable-image-streaming"
             case VersionTooOld(needed=needed):
                 return f"upgrade the pool to {needed} or newer"
             case NodeImageUnsupported():
@@ -95,6 +97,14 @@ def _pool_advice(pool: Pool, verdict: Verdict) -> str:
             case _:
                 continue
     return ""
+
+
+def _where(pool: Pool) -> str:
+    """gcloud's flags for the pool's cluster."""
+    if not pool.cluster:
+        return "--cluster=CLUSTER --location=LOCATION"
+    _, project, _, location, _, cluster = pool.cluster.split("/")
+    return f"--cluster={cluster} --location={location} --project={project}"
 
 
 def _rebuild(pool: Pool, matches: Sequence[UseMatch], unused: Sequence[CachedImage], known: Known) -> Suggestion:

@@ -145,8 +145,8 @@ def _record_reasons(ref: DiskImageRef, image: DiskImage) -> Iterator[Reason]:
     match image.contents:
         case None:
             yield NoRecord(ref)
-        case UnreadableRecord(why):
-            yield RecordUnreadable(ref, why)
+        case UnreadableRecord(why, newer):
+            yield RecordUnreadable(ref, why, newer)
         case Contents(complete=False):
             yield RecordIncomplete(ref)
 

@@ -37,7 +37,8 @@ class Sources:
     registry: Lookup | None
     """None: registries are not to be asked."""
     clock: Clock
-    cluster: str
+    cluster: Callable[[], str]
+    """`projects/P/locations/L/clusters/C`, or what else is known; asked after the cloud was read."""
     context: str
     source: str = "live"
 
@@ -78,7 +79,8 @@ def status(sources: Sources, options: Options, say: Callable[[str], None]) -> St
         for pool in pools
     )
     gaps = (*kube.gaps, *cloud.gaps, *_mismatch(cloud, kube), *registry_gaps)
-    return StatusReport(sources.cluster, sources.context, sources.clock.now(), decided, gaps, sources.source)
+    cluster = sources.cluster() or next((pool.cluster for pool in pools), "")
+    return StatusReport(cluster, sources.context, sources.clock.now(), decided, gaps, sources.source)
 
 
 def _decide(

@@ -134,6 +134,7 @@ def test_files_are_known_by_what_they_contain(tmp_path: Path) -> None:
             "n2-standard-4",
             True,
             "amd64",
+            cluster="projects/p/locations/europe-west4/clusters/prod",
         ),
     )
     assert list(cloud.disk_images) == [A]
@@ -286,7 +287,7 @@ MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 @pytest.mark.parametrize("state", list(DiskState))
 def test_every_disk_image_survives_the_round_trip(state: DiskState) -> None:
     deprecated = state in (DiskState.DEPRECATED, DiskState.OBSOLETE)
-    replacement = "global/images/b" if deprecated else ""
+    replacement = "projects/p/global/images/b" if deprecated else ""
     one = DiskImage(A, state, "1", MADE, 10, 5, "arm64", "f", {"a": "b"}, "text", replacement)
     assert disk_image_of(image_document(one)) == one
     assert disk_image_of(image_document(DiskImage(A, state))) == DiskImage(A, state)

@@ -16,6 +16,7 @@ from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, Secondar
 from kubectl_imagecache.sandbox.http import Response
 from tests.clients.factories import json_response, quick_http, served
 
+CLUSTER = "projects/my-project/locations/europe-west4/clusters/prod"
 TARGET = ClusterTarget("my-project", "europe-west4", "prod", "from a test")
 
 
@@ -59,6 +60,7 @@ def test_a_pool_is_read_whole_by_one_request() -> None:
             image_streaming=True,
             arch="arm64",
             autoprovisioned=True,
+            cluster=CLUSTER,
         ),
     )
 
@@ -147,7 +149,7 @@ def test_what_new_nodes_will_carry_is_read_in_kubernetes_words() -> None:
 
 def test_nulls_and_unknown_fields_are_tolerated() -> None:
     document = cluster({"name": "p", "config": None, "new": 1}, nodePoolDefaults=None, masterAuth={"x": []})
-    assert pools_of(document) == (Pool("p", location="europe-west4", image_streaming=False),)
+    assert pools_of(document) == (Pool("p", location="europe-west4", image_streaming=False, cluster=CLUSTER),)
     assert pools_of({"name": "c", "nodePools": None}) == ()
 
 

@@ -98,7 +98,7 @@ def test_a_description_without_a_record_is_not_an_error() -> None:
 
 
 def test_a_newer_record_is_refused_by_its_version() -> None:
-    newer = UnreadableRecord("written by a newer version (record 2, this reads 1)")
+    newer = UnreadableRecord("written by a newer version (record 2, this reads 1)", newer=True)
     assert record.unpack("x\nimagecache:2:AAAA\n") == newer
     assert record.from_json(b'{"schema": 2}') == newer
 

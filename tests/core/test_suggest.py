@@ -12,6 +12,7 @@ from kubectl_imagecache.core.reasons import (
     NewerInFamily,
     NoRecord,
     Reason,
+    RecordUnreadable,
 )
 from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.core.report import Policy, Suggestion
@@ -88,3 +89,8 @@ def test_a_newer_or_a_named_disk_image_is_rolled_to() -> None:
     named = DiskImageDeprecated(DISK, "projects/p/global/images/cache-3")
     found = suggestion(contents(cached("a:v1")), use("a:v1"), other=(named,))
     assert found == Suggestion(("roll", "pool", "--disk-image", "projects/p/global/images/cache-3"))
+
+
+def test_a_record_of_the_future_wants_a_newer_program() -> None:
+    found = suggestion(None, use("a:v1"), other=(RecordUnreadable(DISK, "written by a newer version", newer=True),))
+    assert found == Suggestion((), "update this program: a newer version wrote the record")

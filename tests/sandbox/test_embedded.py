@@ -221,11 +221,14 @@ def test_another_seed_gives_other_digests_names_and_pull_times() -> None:
 def test_huge_scenario_has_the_size_asked_for(tmp_path: Path) -> None:
     with Sandbox(Settings("huge", nodes=23, pods=510)) as sandbox:
         nodes, pods = _items(sandbox, tmp_path, "nodes"), _items(sandbox, tmp_path, "pods", "-A")
+        deployments = _items(sandbox, tmp_path, "deployments", "-A")
         with urllib.request.urlopen(f"{sandbox.url('kube')}/api/v1/pods?limit=1", timeout=10) as answer:
             page = answer.read()
     assert (len(nodes), len(pods)) == (23, 510)
     assert {_pool_of(node) for node in nodes} == {f"pool-{number:02}" for number in range(10)}
     assert {pod["spec"]["nodeName"] for pod in pods} == {node["metadata"]["name"] for node in nodes}
+    assert {pod["metadata"]["ownerReferences"][0]["kind"] for pod in pods} == {"ReplicaSet"}
+    assert sum(deployment["status"]["readyReplicas"] for deployment in deployments) == 510
     # As large as real ones, which managed fields, probes and environment make of 6 to 12 kB.
     assert 6_000 < len(page) < 12_000
 

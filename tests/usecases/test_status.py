@@ -50,7 +50,7 @@ def ask(
     def disk_images(refs: Iterable[DiskImageRef]) -> CloudView:
         return CloudView(None, {ref: (more or {})[ref] for ref in refs if ref in (more or {})})
 
-    sources = Sources(lambda: kube, lambda: cloud, disk_images, registry, StoppedClock(), "cluster", "context")
+    sources = Sources(lambda: kube, lambda: cloud, disk_images, registry, StoppedClock(), lambda: "cluster", "context")
     return status(sources, options or Options(), lambda line: None)
 
 

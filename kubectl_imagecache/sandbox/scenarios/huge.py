@@ -15,9 +15,10 @@ from kubectl_imagecache.sandbox.scenarios.stage import (
     go_to,
     nodes_of,
 )
-from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces, pod_spec, running_status
+from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces, controller, running_status
 
 POOLS = 10
+HASH = "7d9c5b8f6d"
 CACHED = (f"{shelf.VLLM}:0.6.3", f"{shelf.EMBEDDER}:1.4.0", f"{shelf.GATEWAY}:7.13.2", f"{shelf.OTEL}:0.112.0")
 ODD_POOLS_RUN = f"{shelf.VLLM}:0.6.6"
 """Which their disks lack; the even pools are fresh."""
@@ -56,23 +57,56 @@ def _add_pods(stage: Stage, number: int) -> None:
     for kind, images in enumerate(kinds):
         count = pods // len(kinds) + (kind < pods % len(kinds))
         name = f"service-{number:02}-{kind}"
-        workload = Workload(name, images, f"pool-{number:02}", namespace="serving", cpu="100m")
-        stage.kube.add_bulk_pods(_pod(stage, workload), _placements(name, count, names))
+        workload = Workload(name, images, f"pool-{number:02}", count, "serving", cpu="100m")
+        owner = _replica_set(stage, workload)
+        pod = _pod(stage, workload, owner)
+        stage.kube.add_bulk_pods(pod, _placements(owner["metadata"]["name"], count, names))
 
 
 def _placements(name: str, count: int, nodes: list[str]) -> Iterator[tuple[str, str]]:
     for pod in range(count):
-        yield f"{name}-7d9c5b8f6d-{pod:05x}", nodes[pod % len(nodes)]
+        yield f"{name}-{pod:05x}", nodes[pod % len(nodes)]
 
 
-def _pod(stage: Stage, workload: Workload) -> dict[str, Any]:
-    """A Running pod with all that real ones drag along: environment, probes, mounts, managed fields."""
-    spec = pod_spec(workload)
-    for container in spec["containers"]:
+def _replica_set(stage: Stage, workload: Workload) -> dict[str, Any]:
+    """A Deployment, and the ReplicaSet that its controller would make of it."""
+    wanted = controller(workload)
+    for container in wanted["spec"]["template"]["spec"]["containers"]:
         container |= _BAGGAGE
-    labels = {"app": workload.name, "team": "serving", "pod-template-hash": "7d9c5b8f6d"}
-    metadata = {"namespace": workload.namespace, "labels": labels, "managedFields": _MANAGED}
-    return {"metadata": metadata, "spec": spec, "status": running_status(stage, workload, "amd64")}
+    deployment = stage.kube.create(wanted)
+    labels = {"app": workload.name, "pod-template-hash": HASH}
+    template = {**deployment["spec"]["template"], "metadata": {"labels": labels}}
+    return stage.kube.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": f"{workload.name}-{HASH}",
+                "namespace": workload.namespace,
+                "labels": labels,
+                "ownerReferences": [_owner(deployment)],
+            },
+            "spec": {"replicas": workload.replicas, "selector": {"matchLabels": labels}, "template": template},
+        }
+    )
+
+
+def _pod(stage: Stage, workload: Workload, owner: dict[str, Any]) -> dict[str, Any]:
+    """A Running pod with all that real ones drag along: environment, probes, mounts, managed fields."""
+    template = owner["spec"]["template"]
+    metadata = {
+        "namespace": workload.namespace,
+        "labels": template["metadata"]["labels"],
+        "ownerReferences": [_owner(owner)],
+        "managedFields": _MANAGED,
+    }
+    return {"metadata": metadata, "spec": template["spec"], "status": running_status(stage, workload, "amd64")}
+
+
+def _owner(obj: dict[str, Any]) -> dict[str, Any]:
+    about = obj["metadata"]
+    found = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": about["name"], "uid": about["uid"]}
+    return {**found, "controller": True, "blockOwnerDeletion": True}
 
 
 _BAGGAGE: dict[str, Any] = {

@@ -43,7 +43,7 @@ def add_workloads(stage: Stage, *workloads: Workload) -> None:
     """Create them, with the namespaces that they need."""
     add_namespaces(stage, {workload.namespace for workload in workloads})
     for workload in workloads:
-        stage.kube.create(_controller(workload))
+        stage.kube.create(controller(workload))
         if workload.min_available is not None:
             stage.kube.create(_budget(workload))
 
@@ -67,7 +67,7 @@ def add_system(stage: Stage) -> None:
 
 def add_daemons(stage: Stage, workload: Workload) -> None:
     """A DaemonSet whose pods run already: seeing each of them start would be most of the time that a sandbox takes."""
-    made = stage.kube.create(_controller(workload))
+    made = stage.kube.create(controller(workload))
     about = made["metadata"]
     owner = {
         "apiVersion": "apps/v1",
@@ -116,27 +116,29 @@ def _running_container(catalog: Catalog, name: str, ref: str, arch: str, since: 
     }
 
 
-def _controller(workload: Workload) -> dict[str, Any]:
+def controller(workload: Workload) -> dict[str, Any]:
+    """The object that keeps the pods."""
     labels = {"app": workload.name}
     template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": pod_spec(workload)}
     metadata = {"name": workload.name, "namespace": workload.namespace, "labels": labels}
     if workload.schedule:
         template["spec"]["restartPolicy"] = "OnFailure"
-        spec = {"schedule": workload.schedule, "suspend": True, "jobTemplate": {"spec": {"template": template}}}
-        return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": spec}
-    controller: dict[str, Any] = {"template": template}
+        job = {"spec": {"template": template}}
+        suspended = {"schedule": workload.schedule, "suspend": True, "jobTemplate": job}
+        return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": suspended}
+    spec: dict[str, Any] = {"template": template}
     if workload.kind == "Job":
         template["spec"]["restartPolicy"] = "OnFailure"
-        controller |= {"parallelism": workload.replicas, "completions": workload.replicas}
+        spec |= {"parallelism": workload.replicas, "completions": workload.replicas}
     else:
-        controller["selector"] = {"matchLabels": labels}
+        spec["selector"] = {"matchLabels": labels}
     if workload.kind in ("Deployment", "StatefulSet"):
-        controller["replicas"] = workload.replicas
+        spec["replicas"] = workload.replicas
     return {
         "apiVersion": _API_VERSIONS[workload.kind],
         "kind": workload.kind,
         "metadata": metadata,
-        "spec": controller,
+        "spec": spec,
     }
 
 
