@@ -21,11 +21,12 @@ COMMANDS = {
     "pulls": "What image pulls cost, and by which way the images came.",
     "rebuild": "Plan a new disk image for a pool, and build it.",
     "disks": "What builds have made and left; remove what is orphaned.",
+    "roll": "Move a node pool to a new disk image, safely and resumably.",
     "sandbox": "A cluster to try everything on, on this machine alone.",
     "version": "This program's version.",
 }
 """Command -> what --help says of it. `kubectl_imagecache.cli.NAME:NAME` is the command; imported when it runs."""
-_PLANNED = frozenset({"roll", "bench", "inspect", "verify"})
+_PLANNED = frozenset({"bench", "inspect", "verify"})
 _HELP = {"help_option_names": ["-h", "--help"]}
 _ABOUT = """See the container image cache disks of GKE node pools.
 

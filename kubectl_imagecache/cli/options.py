@@ -181,12 +181,11 @@ _CLUSTER, _GOOGLE, _COUNTS, _OUTPUT, _SOURCE = (
 )
 
 
-def _options(without: Collection[str] = ()) -> Iterator[Callable[[Any], Any]]:
-    def option(section: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
-        if not set(names).isdisjoint(without):
-            return lambda function: function
-        return click.option(*names, cls=Option, section=section, **settings)
+def _option(section: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
+    return click.option(*names, cls=Option, section=section, **settings)
 
+
+def _connecting(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any], Any]]:
     yield option(_CLUSTER, "--context", default="", shell_complete=_contexts, help="The kubeconfig context to use.")
     yield option(
         _CLUSTER, "--kubeconfig", default="", type=click.Path(dir_okay=False), help="The kubeconfig file to use."
@@ -203,14 +202,21 @@ def _options(without: Collection[str] = ()) -> Iterator[Callable[[Any], Any]]:
         type=Quantity("duration", _timeout),
         help="Limit for one request: 5s, 2m; 0 is none.",
     )
+    yield option(_GOOGLE, "--project", default="", help="The cluster's project.")
+    yield option(_GOOGLE, "--location", default="", help="The cluster's region or zone.")
+    yield option(_GOOGLE, "--cluster-name", default="", help="The cluster's name in GKE.")
+
+
+def _options(without: Collection[str] = ()) -> Iterator[Callable[[Any], Any]]:
+    def option(section: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
+        return _option(section, *names, **settings) if set(names).isdisjoint(without) else lambda function: function
+
+    yield from _connecting(option)
     yield option(
         _CLUSTER, "-n", "--namespace", "namespaces", multiple=True, help="Count only pods of this one (repeatable)."
     )
     yield option(_CLUSTER, "-A", "--all-namespaces", is_flag=True, help="Count pods of all namespaces (the default).")
     yield option(_CLUSTER, "-l", "--selector", default="", help="Count only pods with these labels.")
-    yield option(_GOOGLE, "--project", default="", help="The cluster's project.")
-    yield option(_GOOGLE, "--location", default="", help="The cluster's region or zone.")
-    yield option(_GOOGLE, "--cluster-name", default="", help="The cluster's name in GKE.")
     yield from _counting(option)
     yield from _showing(option)
 
@@ -314,3 +320,22 @@ def _decorated(function: Callable[..., Any], without: Collection[str]) -> Callab
     for option in reversed(list(_options(without))):
         decorated = option(decorated)
     return click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=_pools)(decorated)
+
+
+def with_cluster_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags that name a cluster, and no others; it is called as FUNCTION(flags=…, **its own)."""
+    nothing: dict[str, Any] = dict.fromkeys((field.name for field in fields(Flags)), "")
+    nothing |= {"namespaces": (), "ignore": (), "as_groups": (), "output": "table", "color": "auto", "config": None}
+    nothing |= dict.fromkeys(("include_templates", "system", "min_coverage", "min_size", "rate", "request_timeout"))
+    nothing |= dict.fromkeys(("from_folder", "save_folder"))
+    nothing |= dict.fromkeys(("all_namespaces", "layers", "no_headers", "exit_code"), False)
+
+    @functools.wraps(function)
+    def call(**given: Any) -> Any:
+        mine = {name: given.pop(name) for name in nothing if name in given}
+        return function(flags=Flags(**{**nothing, **mine}), **given)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(list(_connecting(_option))):
+        decorated = option(decorated)
+    return decorated

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.google_auth import LOGIN_HINT, AccessToken, GoogleAuth
 from kubectl_imagecache.clients.http import Answer, Http, is_loopback, split
-from kubectl_imagecache.core.errors import AlreadyExists, BadAnswer, NotFound, NotPermitted, Unauthenticated, UserError
+from kubectl_imagecache.core.errors import (
+    AlreadyExists,
+    BadAnswer,
+    Busy,
+    NotFound,
+    NotPermitted,
+    Unauthenticated,
+    UserError,
+)
 
 _RATE_LIMITS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 
@@ -67,8 +76,33 @@ class GoogleHttp:
             return answer
         raise _refusal(answer, token, *asked)
 
+    def change(
+        self, api: Api, method: str, path: str, body: Mapping[str, Any], *, permission: str, on: str, role: str
+    ) -> Answer:
+        """Change something, by one request that is never repeated; a 200.
+
+        Raises Busy where it can be asked again later (an operation runs, the object has changed or is there already),
+        Unavailable where it is not known whether it was done, and otherwise as `get` does.
+        """
+        url, content = self._places[api] + path, json.dumps(body).encode() if body else None
+        answer, token = self._once(method, url, content, None, 0, repeatable=False)
+        if answer.status == 401 and token is not None:
+            answer, token = self._once(method, url, content, token, 0, repeatable=False)
+        if answer.status == 200:
+            return answer
+        if answer.status in (409, 412) or (answer.status == 400 and b"FAILED_PRECONDITION" in answer.body):
+            message, _ = _google_error(answer.body)
+            raise Busy(f"{on}: {message}", "it is asked again")
+        raise _refusal(answer, token, permission, on, role)
+
     def _once(
-        self, method: str, url: str, body: bytes | None, refused: AccessToken | None, max_bytes: int
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        refused: AccessToken | None,
+        max_bytes: int,
+        repeatable: bool = True,
     ) -> tuple[Answer, AccessToken | None]:
         token = self._auth.token(instead_of=refused) if may_have_token(url) else None
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -78,7 +112,9 @@ class GoogleHttp:
                 headers["X-Goog-User-Project"] = token.quota_project
         if body is not None:
             headers["Content-Type"] = "application/json"
-        answer = self._http.send(method, url, headers, body, max_bytes=max_bytes, passing=_too_fast, repeatable=True)
+        answer = self._http.send(
+            method, url, headers, body, max_bytes=max_bytes, passing=_too_fast, repeatable=repeatable
+        )
         return answer, token
 
 

@@ -53,3 +53,7 @@ class Unavailable(UserError):
 
 class BadAnswer(UserError):
     """A server or a file answered with something that can't be right (broken JSON, wrong digest, unknown version)."""
+
+
+class Busy(UserError):
+    """The server refuses a change now, and will take it later: another operation runs, or the object has changed."""

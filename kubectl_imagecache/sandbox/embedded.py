@@ -134,6 +134,7 @@ class Sandbox:
             "DOCKER_CONFIG": str(folder / "docker"),
             "KUBECTL_IMAGECACHE_REGISTRY_MIRRORS": f"*={self.url('registry')}",
             "KUBECTL_IMAGECACHE_NOW": self.world.clock.now().isoformat(),
+            "KUBECTL_IMAGECACHE_SANDBOX_CONTROL": self.url("kube"),
         }
 
     def _listen(self) -> None:

@@ -1,4 +1,4 @@
-"""GET requests to one API server: credentials, time-outs, retries, and errors in the user's words."""
+"""Requests to one API server: credentials, time-outs, retries, and errors in the user's words."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Transport:
-    """One API server, asked by GET only."""
+    """One API server."""
 
     server: str
     """URL without a trailing slash."""
@@ -81,6 +81,25 @@ class Transport:
             lambda: self.clock.now().timestamp(), self.clock.sleep, lambda low, high: low + (high - low) * self.random()
         )
         return repeat(lambda: self._attempt(url, path, what, accept), self.policy, pace)
+
+    def send(
+        self, method: str, path: str, body: bytes, content_type: str, what: str
+    ) -> tuple[int, bytes, float | None]:
+        """Change something, by one request that is never repeated: (status, body, Retry-After in seconds).
+
+        Raises Unauthenticated on 401 after one renewal, Unavailable where it is not known whether it was done.
+        """
+        for renewed in (False, True):
+            answer = self._once(f"{self.server}{path}", "application/json", method, body, content_type)
+            status, content, wait_s, trouble = answer
+            if status == 401 and not renewed and self._renew():
+                continue
+            if status == 401:
+                raise Unauthenticated(f"the Kubernetes API at {self.address} rejects the credentials", _LOGIN)
+            if status == 0 or (status in RETRIED_STATUSES and status != 429):
+                raise Unavailable(f"the Kubernetes API at {self.address} does not answer for {what}: {trouble}", _LATER)
+            return status, content, wait_s
+        raise AssertionError("the second try ends in one of the above")
 
     def _attempt(self, url: str, path: str, what: str, accept: str) -> bytes:
         """One try, two with renewed credentials; raises TryAgain for what may pass."""
@@ -135,17 +154,22 @@ class Transport:
             headers.add(name, value)
         return headers
 
-    def _once(self, url: str, accept: str) -> tuple[int, bytes, float | None, str]:
+    def _once(
+        self, url: str, accept: str, method: str = "GET", body: bytes | None = None, content_type: str = ""
+    ) -> tuple[int, bytes, float | None, str]:
         """(Status, body, Retry-After in seconds, what went wrong); status 0: the answer broke off."""
         from urllib3 import exceptions
 
         headers = self._headers(accept)
+        if content_type:
+            headers["Content-Type"] = content_type
         if not _is_local(self.server):
             headers["Accept-Encoding"] = "gzip"
         try:
             answer = self.pool.request(
-                "GET",
+                method,
                 url,
+                body=body,
                 headers=headers,
                 timeout=self._timeout(),
                 retries=False,

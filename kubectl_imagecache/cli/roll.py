@@ -1,0 +1,287 @@
+"""`roll`: move a node pool to a new disk image without hurting what runs on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+import click
+
+from kubectl_imagecache.cli.options import Command, Flags, Option, Quantity, with_cluster_flags
+from kubectl_imagecache.cli.roll_clock import work_clock
+from kubectl_imagecache.core.errors import BadUsage, UserError
+from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
+from kubectl_imagecache.core.roll_preflight import OVERRULED, Result
+
+
+def _seconds(text: str) -> float:
+    from kubectl_imagecache.clients.kube.options import parse_timeout
+
+    return parse_timeout(text)
+
+
+def _moment(text: str) -> float:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return (moment if moment.tzinfo else moment.astimezone()).timestamp()
+
+
+def _roll_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    def option(section: str, *names: str, **settings: Any) -> Callable[[Any], Any]:
+        return click.option(*names, cls=Option, section=section, **settings)
+
+    what, how, out = "What to do", "How", "Output"
+    duration = {"type": Quantity("duration", _seconds), "show_default": True}
+    options = [
+        option(what, "--disk-image", default="", help="The disk image: NAME or projects/P/global/images/NAME."),
+        option(what, "--dry-run", is_flag=True, help="Only print the checklist; exit 5 if it refuses."),
+        option(what, "--status", "show", is_flag=True, help="Only print where the roll stands."),
+        option(what, "--rollback", is_flag=True, help="Go back to the old pool; possible until it is deleted."),
+        option(what, "-y", "--yes", is_flag=True, help="Don't ask before beginning."),
+        option(how, "--max-unavailable", default=1, show_default=True, type=click.IntRange(1, 1000),
+               help="Old nodes emptied at one time."),
+        option(how, "--drain-timeout", default="1h", help="Give up on a node that is not empty by then.", **duration),
+        option(how, "--ready-timeout", default="30m", help="Give up on new nodes not Ready by then.", **duration),
+        option(how, "--health-gate/--no-health-gate", "gate", default=True, show_default=True,
+               help="Go on only once moved pods are Ready."),
+        option(how, "--gate-timeout", default="15m", help="Stop if a moved pod is not Ready by then.", **duration),
+        option(how, "--soak", default="0", help="Keep the old pool, empty, for so long.", **duration),
+        option(how, "--keep-old", is_flag=True, help="Don't delete the old pool."),
+        option(how, "--repin", is_flag=True, help="Change workloads that select the old pool or disk."),
+        option(how, "--allow", multiple=True, type=click.Choice(OVERRULED), help="Overrule a check (repeatable)."),
+        option(how, "--not-after", type=Quantity("time", _moment), help="Begin no step from this time on (ISO 8601)."),
+        option(out, "-o", "--output", "format_", type=click.Choice(["text", "json"]), default="text",
+               help="json: an event a line."),
+        option(out, "--debug", is_flag=True, expose_value=False, help="Show a traceback if something goes wrong."),
+    ]  # fmt: skip
+    for one in reversed(options):
+        function = one(function)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The flags of this command that aren't part of the plan."""
+
+    dry_run: bool
+    show: bool
+    yes: bool
+    json: bool
+
+
+@click.command(cls=Command)
+@click.argument("pool")
+@_roll_options
+@with_cluster_flags
+def roll(pool: str, flags: Flags, **given: Any) -> int:
+    """Move a node pool to a new disk image, without hurting what runs on it.
+
+    \b
+    Examples:
+      # What would be in the way
+      {program} roll web --disk-image web-2026-01 --dry-run
+      # Do it; the same command goes on after an interruption
+      {program} roll web --disk-image web-2026-01
+      # Keep the old pool, empty, for half an hour before it is deleted
+      {program} roll web --disk-image web-2026-01 --soak 30m
+      # Where does it stand; and back again
+      {program} roll web --status
+      {program} roll web --rollback
+
+    \b
+    A new pool is made as a copy of the old one, its nodes are proven, and the
+    pods are evicted, budget by budget. Exit 5: stopped, run it again.
+    Exit 6: somebody else rolls this pool.
+    """
+    choice = Choice(given["dry_run"], given["show"], given["yes"], given["format_"] == "json")
+    if given["rollback"] and (given["disk_image"] or given["dry_run"]):
+        raise BadUsage("--rollback needs no --disk-image and has no --dry-run")
+    return _run(flags, _plan(pool, given), given["disk_image"], choice, os.environ)
+
+
+def _plan(pool: str, given: Mapping[str, Any]) -> RollPlan:
+    until = given["not_after"]
+    return RollPlan(
+        pool,
+        back=given["rollback"],
+        repin=given["repin"],
+        max_unavailable=given["max_unavailable"],
+        drain_timeout_s=given["drain_timeout"],
+        ready_timeout_s=given["ready_timeout"],
+        gate=given["gate"],
+        gate_timeout_s=given["gate_timeout"],
+        soak_s=given["soak"],
+        keep_old=given["keep_old"],
+        allow=frozenset(given["allow"]),
+        not_after=datetime.fromtimestamp(until, timezone.utc) if until is not None else None,
+    )
+
+
+def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Mapping[str, str]) -> int:
+    from kubectl_imagecache.cli.connect import kube_options
+    from kubectl_imagecache.clients.compute import Compute
+    from kubectl_imagecache.clients.gke import Gke, disk_image_ref
+    from kubectl_imagecache.clients.gke_roll import RollGke
+    from kubectl_imagecache.clients.google_http import GoogleHttp
+    from kubectl_imagecache.clients.http import Http
+    from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.kube.roll import RollKube
+    from kubectl_imagecache.clients.retry import Pace
+    from kubectl_imagecache.clients.target import gcloud_config, guess
+    from kubectl_imagecache.core.views import Gap
+    from kubectl_imagecache.usecases.roll import Tools, observe
+    from kubectl_imagecache.usecases.roll_lock import Lock
+
+    clock = work_clock(env)
+    kube = Kube.connect(kube_options(flags), env, clock=clock)
+    google = GoogleHttp.from_env(env, Http(env=env, pace=Pace(lambda: clock.now().timestamp(), clock.sleep)))
+    named = (flags.project, flags.location, flags.cluster_name)
+    target = guess(named, kube.context, kube.server, Gke(google).clusters, lambda: gcloud_config(env))
+    if isinstance(target, Gap):
+        raise UserError(f"which GKE cluster to change is not known: {target.why}", target.hint)
+    if disk_image:
+        plan = replace(plan, disk=disk_image_ref(disk_image, target.project))
+    roll_kube = RollKube(kube.transport)
+    lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended)
+    reporter = Reporter(sys.stdout, choice.json)
+    tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)
+    if choice.show:
+        return _show(plan, observe(tools, plan), choice)
+    with_preflight = choice.dry_run or (not plan.back and observe(tools, plan).new is None)
+    if with_preflight and not _fit(tools, Compute(google), plan, choice):
+        return 5
+    return 0 if choice.dry_run else _work(tools, plan, choice, reporter)
+
+
+def _show(plan: RollPlan, view: Any, choice: Choice) -> int:
+    from kubectl_imagecache.core.roll_decide import decide, goes_back
+    from kubectl_imagecache.render.roll import status_json, status_lines, status_text
+
+    back = goes_back(plan, view)
+    lines = status_lines(view, decide(replace(plan, back=back), view), back)
+    sys.stdout.write(status_json(lines) if choice.json else status_text(lines))
+    return 0
+
+
+def _fit(tools: Any, compute: Any, plan: RollPlan, choice: Choice) -> bool:
+    from kubectl_imagecache.render.roll import checks_json, checks_text
+    from kubectl_imagecache.usecases.roll_preflight import preflight
+
+    checks = preflight(tools, compute, plan)
+    sys.stdout.write(checks_json(checks) if choice.json else checks_text(checks))
+    sys.stdout.flush()
+    refused = [check.name for check in checks if check.result is Result.REFUSE]
+    if refused and not choice.json:
+        may = " ".join(f"--allow {name}" for name in refused if name in OVERRULED)
+        click.echo(f"refused: {', '.join(refused)}{f' (overrule with {may})' if may else ''}", err=True)
+    return not refused
+
+
+def _work(tools: Any, plan: RollPlan, choice: Choice, reporter: Reporter) -> int:
+    from kubectl_imagecache.render.roll import done_json
+    from kubectl_imagecache.usecases.roll import roll as run
+
+    _confirm(plan, choice)
+    interrupted = Interrupts()
+    tools = replace(tools, interrupted=interrupted.asked)
+    tools.lock.take()
+    try:
+        with interrupted:
+            done: Done = run(tools, plan)
+    finally:
+        reporter.end()
+        tools.lock.give()
+    if choice.json:
+        sys.stdout.write(done_json(done))
+    return 0
+
+
+def _confirm(plan: RollPlan, choice: Choice) -> None:
+    if choice.yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadUsage("nobody is there to be asked", "add --yes")
+    where = "back to" if plan.back else "away from"
+    click.confirm(f"Move all pods {where} {plan.pool} now?", abort=True, err=True)
+
+
+class Reporter:
+    """Prints events: JSON, lines, or on a terminal lines with one that changes while waiting."""
+
+    def __init__(self, out: TextIO, as_json: bool) -> None:
+        self._out, self._json = out, as_json
+        self._last = ""
+        self._open = False
+
+    def say(self, event: RollEvent) -> None:
+        """Print EVENT; what only repeats the last line but for its time is left out where lines stay."""
+        from kubectl_imagecache.render.roll import event_json, event_line
+
+        if self._json:
+            self._out.write(event_json(event))
+            self._out.flush()
+            return
+        line = event_line(event)
+        waits = isinstance(event.step, Wait)
+        if self._out.isatty():
+            self._out.write(f"\r\x1b[K{line}" + ("" if waits else "\n"))
+            self._open = waits
+        elif line[8:] != self._last:
+            self._out.write(f"{line}\n")
+        self._last = line[8:]
+        self._out.flush()
+
+    def end(self) -> None:
+        """End the line that is open."""
+        if self._open:
+            self._out.write("\n")
+            self._open = False
+
+
+class Interrupts:
+    """Ctrl-C as a wish: the running call ends first. A second one ends the process as ever."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def asked(self) -> bool:
+        """Whether it was pressed."""
+        return self._asked
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, self._before)
+        click.echo("\nstopping after this call; Ctrl-C again to stop at once", err=True)
+
+
+def identity() -> str:
+    """Who holds the lock: USER@HOST/PID."""
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or "somebody"
+    return f"{user}@{socket.gethostname()}/{os.getpid()}"
+
+
+def has_ended(who: str) -> bool:
+    """Whether WHO is a process of this machine that is no more."""
+    head, _, pid = who.rpartition("/")
+    if head.rpartition("@")[2] != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -1,0 +1,139 @@
+"""GKE's node pools as a roll reads and changes them: in GKE's own JSON, so that nothing unknown is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from kubectl_imagecache.clients.gke import ROLE, disk_image_ref
+from kubectl_imagecache.clients.google_http import Api, GoogleHttp
+from kubectl_imagecache.clients.http import Answer
+from kubectl_imagecache.clients.target import ClusterTarget
+from kubectl_imagecache.core.errors import BadAnswer
+from kubectl_imagecache.core.roll import RollPool, Scaling
+from kubectl_imagecache.core.roll_pool import origin_of, scaling_json, scaling_of
+
+Json = dict[str, Any]
+ADMIN = "roles/container.clusterAdmin"
+VIEWER = "roles/compute.viewer"
+_GROUP = re.compile(r"projects/[^/]+/zones/[^/]+/instanceGroupManagers/[^/?]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One of GKE's operations."""
+
+    name: str
+    done: bool
+    error: str = ""
+    """Why it failed; empty if it did not."""
+
+
+class RollGke:
+    """The calls of GKE that a roll needs; those that change something are create, set_scaling and delete."""
+
+    def __init__(self, http: GoogleHttp, target: ClusterTarget) -> None:
+        self._http, self.target = http, target
+        self._place = f"projects/{_q(target.project)}/locations/{_q(target.location)}"
+        self._cluster = f"{self._place}/clusters/{_q(target.name)}"
+
+    def cluster(self) -> Json:
+        """The cluster with its pools; raises as Gke.pools does."""
+        return self._get(Api.CONTAINER, self._cluster, "container.clusters.get", ROLE)
+
+    def versions(self) -> frozenset[str]:
+        """The node versions that GKE offers; raises as Gke.pools does."""
+        config = self._get(Api.CONTAINER, f"{self._place}/serverConfig", "container.clusters.list", ROLE)
+        return frozenset(str(version) for version in config.get("validNodeVersions") or ())
+
+    def sizes(self, pool: Mapping[str, Any]) -> tuple[int, ...]:
+        """How many nodes POOL wants in each of its zones, from its instance groups; raises as Gke.pools does."""
+        found: list[int] = []
+        for url in pool.get("instanceGroupUrls") or ():
+            path = _GROUP.search(str(url))
+            if path is None:
+                raise BadAnswer(f"GKE names an instance group of pool {pool.get('name')} that is none: {url}")
+            group = self._get(Api.COMPUTE, path[0], "compute.instanceGroupManagers.get", VIEWER)
+            found.append(int(group.get("targetSize") or 0))
+        return tuple(found)
+
+    def region(self, zones: Sequence[str]) -> Json:
+        """Compute's region of a pool's ZONES, with its quotas; raises as Gke.pools does."""
+        region = zones[0].rpartition("-")[0] if zones else self.target.location
+        path = f"projects/{_q(self.target.project)}/regions/{_q(region)}"
+        return self._get(Api.COMPUTE, path, "compute.regions.get", VIEWER)
+
+    def machine(self, zones: Sequence[str], machine_type: str) -> Json:
+        """Compute's description of a machine type; raises as Gke.pools does, NotFound without a zone."""
+        path = f"projects/{_q(self.target.project)}/zones/{_q((*zones, '-')[0])}/machineTypes/{_q(machine_type)}"
+        return self._get(Api.COMPUTE, path, "compute.machineTypes.get", VIEWER)
+
+    def operation(self, name: str) -> Operation:
+        """An operation as it is now; raises as Gke.pools does."""
+        return _operation(self._get(Api.CONTAINER, f"{self._place}/operations/{_q(name)}", _OPERATIONS, ROLE))
+
+    def create(self, pool: Mapping[str, Any]) -> Operation:
+        """Begin to create POOL. Not to be sent again before a look at what is there; raises as GoogleHttp.send does."""
+        return self._change("POST", f"{self._cluster}/nodePools", {"nodePool": pool})
+
+    def set_scaling(self, pool: str, scaling: Scaling) -> Operation:
+        """Begin to set POOL's autoscaling; raises as GoogleHttp.send does."""
+        body = {"autoscaling": scaling_json(scaling)}
+        return self._change("POST", f"{self._cluster}/nodePools/{_q(pool)}:setAutoscaling", body)
+
+    def delete(self, pool: str) -> Operation:
+        """Begin to delete POOL, whatever runs there: GKE honours no budgets. Raises as GoogleHttp.send does."""
+        return self._change("DELETE", f"{self._cluster}/nodePools/{_q(pool)}", {})
+
+    def _get(self, api: Api, path: str, permission: str, role: str) -> Json:
+        return _object(self._http.get(api, path, permission=permission, on=path, role=role))
+
+    def _change(self, method: str, path: str, body: Mapping[str, Any]) -> Operation:
+        asked = {"permission": "container.clusters.update", "on": self._cluster, "role": ADMIN}
+        return _operation(_object(self._http.change(Api.CONTAINER, method, path, body, **asked)))
+
+
+def roll_pool(pool: Mapping[str, Any], size: int, project: str) -> RollPool:
+    """A pool of GKE's JSON as a roll sees it; SIZE is what its instance groups want, PROJECT the cluster's."""
+    disks = (pool.get("config") or {}).get("secondaryBootDisks") or ()
+    return RollPool(
+        name=str(pool.get("name") or ""),
+        status=str(pool.get("status") or "RUNNING"),
+        disks=tuple(
+            disk_image_ref(str(disk.get("diskImage") or ""), project)
+            for disk in disks
+            if disk.get("mode") == "CONTAINER_IMAGE_CACHE"
+        ),
+        scaling=scaling_of(pool),
+        size=size,
+        message=str(pool.get("statusMessage") or ""),
+        origin=origin_of(pool),
+    )
+
+
+_OPERATIONS = "container.operations.get"
+
+
+def _operation(found: Json) -> Operation:
+    error = found.get("error") or {}
+    message = str(error.get("message") or found.get("statusMessage") or "") if isinstance(error, dict) else str(error)
+    done = found.get("status") == "DONE"
+    return Operation(str(found.get("name") or ""), done, message if done else "")
+
+
+def _object(answer: Answer) -> Json:
+    try:
+        found = json.loads(answer.body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(f"{answer.host} gives something that is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise BadAnswer(f"{answer.host} gives {type(found).__name__} where an object belongs")
+    return found
+
+
+def _q(text: str) -> str:
+    return quote(text, safe="")

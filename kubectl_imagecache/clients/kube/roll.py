@@ -1,0 +1,214 @@
+"""What a roll asks of a Kubernetes cluster, and every change that it makes there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from kubectl_imagecache.clients.kube.roll_wire import (
+    KINDS,
+    Budget,
+    Listing,
+    Node,
+    Pod,
+    Workload,
+    node_of,
+    pins_of,
+    pod_of,
+)
+from kubectl_imagecache.clients.kube.transport import Transport
+from kubectl_imagecache.clients.kube.wire import parse_time
+from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unavailable
+from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+
+MERGE = "application/merge-patch+json"
+JSON = "application/json"
+NAMESPACE = "default"
+"""Of the Lease by which two rolls of one pool keep apart."""
+_ROOTS = {kind: (f"{root}/namespaces", resource) for resource, (kind, root) in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What the Eviction API said."""
+
+    done: bool
+    """False: a budget keeps the pod."""
+    why: str = ""
+    wait_s: float | None = None
+    """The server's Retry-After."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who holds the Lease."""
+
+    who: str
+    since: datetime | None
+    renewed: datetime | None
+    version: str
+    """resourceVersion; empty: there is no Lease yet."""
+
+
+class RollKube:
+    """The calls of Kubernetes that a roll needs; those that change something are patch_node, repin, evict and hold."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def nodes(self, pool: str) -> list[RollNode]:
+        """The nodes of POOL, by name; raises what Transport.get raises."""
+        found = Listing(self._transport, "/api/v1/nodes", Node, {"labelSelector": f"{POOL_LABEL}={pool}"})
+        return sorted((node_of(node) for node in found.items), key=lambda node: node.name)
+
+    def pods(self) -> list[RollPod]:
+        """All pods that have not ended; raises what Transport.get raises."""
+        query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+        return [pod_of(pod) for pod in Listing(self._transport, "/api/v1/pods", Pod, query).items]
+
+    def pins(self) -> list[Pin]:
+        """Every workload that selects a pool or a cache disk; raises what Transport.get raises."""
+        found: list[Pin] = []
+        for resource, (kind, root) in KINDS.items():
+            for workload in Listing(self._transport, f"{root}/{resource}", Workload).items:
+                found += pins_of(workload, kind)
+        return found
+
+    def budgets(self) -> list[Budget]:
+        """Every PodDisruptionBudget; raises what Transport.get raises."""
+        return Listing(self._transport, "/apis/policy/v1/poddisruptionbudgets", Budget).items
+
+    def patch_node(self, name: str, marks: Mapping[str, str | None], unschedulable: bool | None = None) -> None:
+        """Set (None: remove) annotations of a node and, in the same patch, its cordon; a node that is gone is no error.
+
+        Raises NotPermitted, Unauthenticated, Unavailable, Busy, BadAnswer.
+        """
+        patch: dict[str, Any] = {"metadata": {"annotations": dict(marks)}}
+        if unschedulable is not None:
+            patch["spec"] = {"unschedulable": True if unschedulable else None}
+        self._send("PATCH", f"/api/v1/nodes/{_q(name)}", patch, f"patch nodes {name}", MERGE, gone=True)
+
+    def release(self, name: str) -> None:
+        """Uncordon a node and take all our marks away; raises as patch_node does."""
+        self.patch_node(name, dict.fromkeys(MARKS), unschedulable=False)
+
+    def repin(self, pin: Pin, pool: str, disk: DiskImageRef | None) -> None:
+        """Let PIN's workload select POOL, or the label of DISK (None: no disk's); raises as patch_node does."""
+        if pin.key == POOL_LABEL:
+            selector: dict[str, str | None] = {pin.key: pool}
+        else:
+            selector = {pin.key: None}
+            if disk is not None:
+                head = pin.key.partition("gke-secondary-boot-disk-")[0]
+                selector[f"{head}gke-secondary-boot-disk-{disk.name}"] = f"CONTAINER_IMAGE_CACHE.{disk.project}"
+        patch: dict[str, Any] = {"spec": {"template": {"spec": {"nodeSelector": selector}}}}
+        if pin.kind == "CronJob":
+            patch = {"spec": {"jobTemplate": patch}}
+        root, resource = _ROOTS[pin.kind]
+        path = f"{root}/{_q(pin.namespace)}/{resource}/{_q(pin.name)}"
+        self._send("PATCH", path, patch, f"patch {resource} {pin.namespace}/{pin.name}", MERGE, gone=True)
+
+    def evict(self, pod: RollPod) -> Evicted:
+        """Ask for POD's eviction, of this very pod and no namesake; one that is gone counts as evicted.
+
+        Raises NotPermitted, Unauthenticated, Unavailable, BadAnswer.
+        """
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod.name, "namespace": pod.namespace},
+            "deleteOptions": {"preconditions": {"uid": pod.uid}},
+        }
+        path = f"/api/v1/namespaces/{_q(pod.namespace)}/pods/{_q(pod.name)}/eviction"
+        what = f"create pods/eviction {pod}"
+        status, content, wait_s = self._transport.send("POST", path, json.dumps(body).encode(), JSON, what)
+        if status == 429:
+            return Evicted(False, _words(content), wait_s)
+        if status not in (404, 409):  # 409: the name is another pod's by now.
+            self._check(status, content, what)
+        return Evicted(True)
+
+    def holder(self, pool: str) -> Hold:
+        """Who rolls POOL; raises what Transport.get raises."""
+        try:
+            found = json.loads(self._transport.get(_lease_path(pool), {}, "leases"))
+            spec, meta = found.get("spec") or {}, found["metadata"]
+            since, renewed = (parse_time(spec.get(key)) for key in ("acquireTime", "renewTime"))
+            return Hold(str(spec.get("holderIdentity") or ""), since, renewed, str(meta["resourceVersion"]))
+        except NotFound:
+            return Hold("", None, None, "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadAnswer(f"the Lease of the roll of {pool} can't be read: {error}") from error
+
+    def hold(self, pool: str, hold: Hold, lasts_s: float) -> Hold:
+        """Write the Lease, if it is still of HOLD's version; the new one.
+
+        Raises Busy if somebody else wrote it in between, and as patch_node does.
+        """
+        spec: dict[str, Any] = {"holderIdentity": hold.who, "leaseDurationSeconds": int(lasts_s)}
+        for key, moment in (("acquireTime", hold.since), ("renewTime", hold.renewed)):
+            if moment is not None:
+                spec[key] = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        meta = {"name": _lease_name(pool), "namespace": NAMESPACE}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        if hold.version:
+            meta["resourceVersion"] = hold.version
+            written = self._send("PUT", _lease_path(pool), lease, "update leases", JSON)
+        else:
+            written = self._send("POST", _lease_path(pool).rpartition("/")[0], lease, "create leases", JSON)
+        try:
+            return replace(hold, version=str(json.loads(written)["metadata"]["resourceVersion"]))
+        except (ValueError, KeyError, TypeError) as error:
+            # An answer cut short: whether it is ours is read again.
+            raise Unavailable(f"the Lease of the roll of {pool} was answered without sense: {error}") from error
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any], what: str, content_type: str, gone: bool = False
+    ) -> bytes:
+        status, content, _ = self._transport.send(method, path, json.dumps(body).encode(), content_type, what)
+        if not (gone and status == 404):
+            self._check(status, content, what)
+        return content
+
+    def _check(self, status: int, content: bytes, what: str) -> None:
+        if status in (200, 201):
+            return
+        if status == 403:
+            raise NotPermitted(what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/roll.md")
+        if status in (409, 429):
+            raise Busy(f"{what}: {_words(content)}", "it is asked again")
+        if status == 404:
+            raise NotFound(f"{what}: {_words(content)}")
+        raise BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {_words(content)}")
+
+
+def is_over(hold: Hold, now: datetime, lasts_s: float) -> bool:
+    """Whether nobody holds it, or whoever does has not renewed it in time."""
+    return not hold.who or hold.renewed is None or now - hold.renewed > timedelta(seconds=lasts_s)
+
+
+def _lease_name(pool: str) -> str:
+    return f"imagecache-roll-{pool}"
+
+
+def _lease_path(pool: str) -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{_q(_lease_name(pool))}"
+
+
+def _words(content: bytes) -> str:
+    try:
+        status = json.loads(content)
+        causes = [str(cause.get("message")) for cause in (status.get("details") or {}).get("causes") or ()]
+        words = ". ".join([str(status.get("message") or ""), *causes])
+    except (ValueError, AttributeError, TypeError):
+        return "no reason given"
+    return " ".join(words.split())[:300]
+
+
+def _q(text: str) -> str:
+    return quote(text, safe="")

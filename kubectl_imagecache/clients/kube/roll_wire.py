@@ -1,0 +1,242 @@
+"""Nodes, pods and workload templates as a roll looks at them, decoded into the roll's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from kubectl_imagecache.clients.kube import wire
+from kubectl_imagecache.clients.kube.lists import Unreadable, fold_reader, read_list
+from kubectl_imagecache.clients.kube.nodes import DISK_LABELS, cache_disks
+from kubectl_imagecache.clients.kube.transport import Transport
+from kubectl_imagecache.clients.kube.wire import Wire
+from kubectl_imagecache.core.errors import BadAnswer
+from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+
+Item = TypeVar("Item", bound=Wire)
+KINDS = {
+    "deployments": ("Deployment", "/apis/apps/v1"),
+    "statefulsets": ("StatefulSet", "/apis/apps/v1"),
+    "daemonsets": ("DaemonSet", "/apis/apps/v1"),
+    "cronjobs": ("CronJob", "/apis/batch/v1"),
+    "jobs": ("Job", "/apis/batch/v1"),
+}
+"""Where workloads that can select a pool are: resource -> kind, root."""
+_PASSING = frozenset({"", "ContainerCreating", "PodInitializing"})
+_SAFE = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+_MIRROR = "kubernetes.io/config.mirror"
+
+
+class _Owner(Wire):
+    kind: str | None = None
+    uid: str | None = None
+    controller: bool | None = None
+
+
+class _Meta(Wire):
+    name: str
+    namespace: str | None = None
+    uid: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    owner_references: list[_Owner] | None = None
+
+
+class _Condition(Wire):
+    type: str | None = None
+    status: str | None = None
+
+
+class _NodeSpec(Wire):
+    unschedulable: bool | None = None
+
+
+class _NodeStatus(Wire):
+    conditions: list[_Condition] | None = None
+
+
+class Node(Wire):
+    """A Node."""
+
+    metadata: _Meta
+    spec: _NodeSpec | None = None
+    status: _NodeStatus | None = None
+
+
+class _Volume(Wire):
+    empty_dir: dict[str, object] | None = None
+    host_path: dict[str, object] | None = None
+
+
+class _PodSpec(Wire):
+    node_name: str | None = None
+    node_selector: dict[str, str] | None = None
+    affinity: wire.Affinity | None = None
+    volumes: list[_Volume] | None = None
+
+
+class _Waiting(Wire):
+    reason: str | None = None
+
+
+class _State(Wire):
+    waiting: _Waiting | None = None
+
+
+class _Container(Wire):
+    state: _State | None = None
+
+
+class _PodStatus(Wire):
+    phase: str | None = None
+    conditions: list[_Condition] | None = None
+    container_statuses: list[_Container] | None = None
+    init_container_statuses: list[_Container] | None = None
+
+
+class Pod(Wire):
+    """A Pod."""
+
+    metadata: _Meta
+    spec: _PodSpec | None = None
+    status: _PodStatus | None = None
+
+
+class _Template(Wire):
+    spec: _PodSpec | None = None
+
+
+class _JobSpec(Wire):
+    template: _Template | None = None
+
+
+class _JobTemplate(Wire):
+    spec: _JobSpec | None = None
+
+
+class _WorkloadSpec(Wire):
+    template: _Template | None = None
+    job_template: _JobTemplate | None = None
+
+
+class _WorkloadStatus(Wire):
+    active: object = None
+    """A number in a Job, a list in a CronJob."""
+
+
+class Workload(Wire):
+    """A Deployment, StatefulSet, DaemonSet, CronJob or Job."""
+
+    metadata: _Meta
+    spec: _WorkloadSpec | None = None
+    status: _WorkloadStatus | None = None
+
+
+class _BudgetStatus(Wire):
+    disruptions_allowed: int | None = None
+    expected_pods: int | None = None
+
+
+class _BudgetSpec(Wire):
+    selector: dict[str, object] | None = None
+
+
+class Budget(Wire):
+    """A PodDisruptionBudget."""
+
+    metadata: _Meta
+    spec: _BudgetSpec | None = None
+    status: _BudgetStatus | None = None
+
+
+class Listing(Generic[Item]):
+    """A whole list, each time it begins again from nothing."""
+
+    def __init__(self, transport: Transport, path: str, item: type[Item], query: dict[str, str] | None = None) -> None:
+        """Read it. Raises BadAnswer if one item can't be read: what is not known could be a pod to be spared."""
+        self.items: list[Item] = []
+        what = path.rpartition("/")[2]
+        unreadable = Unreadable()
+
+        def begin() -> Callable[[bytes], str]:
+            self.items = []
+            unreadable.clear()
+            # `fold_reader` takes any shape; its type variable lists those of status.
+            return fold_reader(item, what, self.items.append, unreadable)  # type: ignore[type-var]
+
+        read_list(transport, [path], query or {}, what, begin)
+        if unreadable.count:
+            raise BadAnswer(f"{unreadable.count} of the {what} can't be read: {unreadable.why}")
+
+
+def node_of(node: Node) -> RollNode:
+    """NODE in the roll's words."""
+    labels, annotations = node.metadata.labels or {}, node.metadata.annotations or {}
+    return RollNode(
+        name=node.metadata.name,
+        pool=labels.get(POOL_LABEL, ""),
+        ready=_true(node.status.conditions if node.status else None, "Ready"),
+        cordoned=bool(node.spec and node.spec.unschedulable),
+        marks={mark: annotations[mark] for mark in MARKS if mark in annotations},
+        disks=frozenset(cache_disks(labels)),
+    )
+
+
+def pod_of(pod: Pod) -> RollPod:
+    """POD in the roll's words."""
+    meta, spec, status = pod.metadata, pod.spec or _PodSpec(), pod.status or _PodStatus()
+    owner = next((one for one in meta.owner_references or () if one.controller), _Owner())
+    containers = [*(status.init_container_statuses or ()), *(status.container_statuses or ())]
+    waiting = [one.state.waiting.reason or "" for one in containers if one.state and one.state.waiting]
+    volumes = spec.volumes or ()
+    return RollPod(
+        namespace=meta.namespace or "",
+        name=meta.name,
+        uid=meta.uid or "",
+        node=spec.node_name or "",
+        owner_kind=owner.kind or "",
+        owner_uid=owner.uid or "",
+        created=wire.parse_time(meta.creation_timestamp),
+        ready=_true(status.conditions, "Ready"),
+        leaving=meta.deletion_timestamp is not None,
+        finished=status.phase in ("Succeeded", "Failed"),
+        mirror=_MIRROR in (meta.annotations or {}),
+        trouble=next((reason for reason in waiting if reason not in _PASSING and reason != "ErrImagePull"), ""),
+        empty_dir=any(volume.empty_dir is not None for volume in volumes),
+        local=any(volume.host_path is not None for volume in volumes),
+        guarded=(meta.annotations or {}).get(_SAFE) == "false",
+        selects_pool=(spec.node_selector or {}).get(POOL_LABEL, ""),
+        labels=meta.labels or {},
+    )
+
+
+def pins_of(workload: Workload, kind: str) -> list[Pin]:
+    """How WORKLOAD's template selects pools or cache disks; a Job that runs nothing pins nothing."""
+    if kind == "Job" and not (workload.status and workload.status.active):
+        return []
+    spec = workload.spec or _WorkloadSpec()
+    template = spec.template
+    if spec.job_template and spec.job_template.spec:
+        template = spec.job_template.spec.template
+    pod = (template.spec if template else None) or _PodSpec()
+    meta = workload.metadata
+    found = [(key, value, "nodeSelector") for key, value in (pod.node_selector or {}).items()]
+    required = pod.affinity.node_affinity.required if pod.affinity and pod.affinity.node_affinity else None
+    for term in (required.node_selector_terms if required else None) or ():
+        for one in term.match_expressions or ():
+            # Of several values one may be elsewhere: only the single one binds.
+            if one.operator == "In" and one.key and len(one.values or ()) == 1:
+                found.append((one.key, (one.values or [""])[0], "affinity"))
+            elif one.operator == "Exists" and one.key:
+                found.append((one.key, "", "affinity"))
+    return [
+        Pin(kind, meta.namespace or "", meta.name, key, value, by)
+        for key, value, by in found
+        if key == POOL_LABEL or key.startswith(DISK_LABELS)
+    ]
+
+
+def _true(conditions: list[_Condition] | None, kind: str) -> bool:
+    return any(one.type == kind and one.status == "True" for one in conditions or ())

@@ -1,0 +1,310 @@
+"""What a roll is made of: the two pools, their nodes and pods as they are now, and the steps that can be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kubectl_imagecache.core.pools import DiskImageRef
+
+POOL_LABEL = "cloud.google.com/gke-nodepool"
+CORDONED = "kubectl-imagecache/cordoned"
+"""Node annotation: when the roll cordoned it, ISO 8601; set in the same patch as spec.unschedulable."""
+UNREADY = "kubectl-imagecache/unready"
+"""Node annotation: UIDs, by comma, of controllers whose pods here were not Ready before the roll touched them."""
+DRAINING = "kubectl-imagecache/draining"
+"""Node annotation: when the roll began to empty it, ISO 8601."""
+SOAKING = "kubectl-imagecache/soaking"
+"""Node annotation: since when the old pool stands by empty, ISO 8601."""
+BACK = "kubectl-imagecache/rolling-back"
+"""Node annotation on the new pool: the roll goes back, since when."""
+MARKS = (CORDONED, UNREADY, DRAINING, SOAKING, BACK)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """A pool's autoscaling limits."""
+
+    enabled: bool = False
+    least: int = 0
+    """minNodeCount, a zone."""
+    most: int = 0
+    """maxNodeCount, a zone."""
+    total_least: int = 0
+    """totalMinNodeCount."""
+    total_most: int = 0
+    """totalMaxNodeCount."""
+    policy: str = ""
+    """locationPolicy: BALANCED, ANY; empty is GKE's default."""
+
+
+OFF = Scaling()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the new pool's resource labels say: set in the call that creates it, and never changed."""
+
+    pool: str
+    """The pool that it replaces."""
+    scaling: Scaling
+    """That pool's limits before the roll."""
+    started: datetime
+    nodes: int
+    """How many it was created with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollPool:
+    """A node pool as far as a roll looks at it."""
+
+    name: str
+    status: str
+    """GKE's: PROVISIONING, RUNNING, RUNNING_WITH_ERROR, RECONCILING, STOPPING, ERROR."""
+    disks: tuple[DiskImageRef, ...] = ()
+    """In mode CONTAINER_IMAGE_CACHE."""
+    scaling: Scaling = OFF
+    size: int = 0
+    """Nodes that its instance groups want."""
+    message: str = ""
+    """GKE's statusMessage."""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollNode:
+    """A node of one of the two pools."""
+
+    name: str
+    pool: str
+    ready: bool = True
+    cordoned: bool = False
+    """spec.unschedulable."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Those of its annotations that are ours."""
+    disks: frozenset[DiskImageRef] = frozenset()
+    """From its cache-disk labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollPod:
+    """A pod on one of those nodes, or on none yet."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    """Empty: not scheduled."""
+    owner_kind: str = ""
+    """Of the controller; empty is a pod that nobody makes again."""
+    owner_uid: str = ""
+    created: datetime | None = None
+    ready: bool = True
+    leaving: bool = False
+    """It has a deletionTimestamp."""
+    finished: bool = False
+    """Succeeded or Failed."""
+    mirror: bool = False
+    trouble: str = ""
+    """CrashLoopBackOff, ImagePullBackOff, …: a container's reason for waiting that does not pass by itself."""
+    empty_dir: bool = False
+    local: bool = False
+    """A hostPath volume or a local one."""
+    guarded: bool = False
+    """cluster-autoscaler.kubernetes.io/safe-to-evict is "false"."""
+    selects_pool: str = ""
+    """nodeSelector's pool; empty if none."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def stays(self) -> bool:
+        """Whether it comes and goes with its node: evicting it makes no sense."""
+        return self.mirror or self.owner_kind == "DaemonSet" or self.finished
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A workload whose template selects a pool by its name or its disk's label: elsewhere its pods stay Pending."""
+
+    kind: str
+    """Deployment, StatefulSet, CronJob, …"""
+    namespace: str
+    name: str
+    key: str
+    """The node label."""
+    value: str
+    by: str = "nodeSelector"
+    """`nodeSelector` or `affinity`: only the former is mended by a patch of one field."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+    @property
+    def mendable(self) -> bool:
+        """Whether --repin can change it."""
+        return self.by == "nodeSelector" and self.kind in ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A pod that a budget keeps."""
+
+    why: str
+    """The API server's words, with the budget's name."""
+    since: datetime
+    again: datetime
+    """When to ask next."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollPlan:
+    """What the user wants."""
+
+    pool: str
+    disk: DiskImageRef | None = None
+    """None: as the roll that is under way has it."""
+    back: bool = False
+    repin: bool = False
+    max_unavailable: int = 1
+    """Old nodes that are being emptied at one time."""
+    drain_timeout_s: float = 3600.0
+    """For one node, counted anew by each run."""
+    ready_timeout_s: float = 1800.0
+    """For the new pool and its nodes."""
+    gate: bool = True
+    """Wait for replacements to be Ready."""
+    gate_timeout_s: float = 900.0
+    """For one replacement."""
+    soak_s: float = 0.0
+    keep_old: bool = False
+    allow: frozenset[str] = frozenset()
+    """Names of preflight checks whose refusal the user overrules."""
+    began: datetime | None = None
+    """When this run began; None: no time-out counts."""
+    not_after: datetime | None = None
+    """No step is begun from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollView:
+    """Everything that a decision is made from."""
+
+    now: datetime
+    old: RollPool | None
+    new: RollPool | None
+    nodes: tuple[RollNode, ...] = ()
+    pods: tuple[RollPod, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    """To either pool."""
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
+    """By the pod's UID: what this run's evictions were answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create the new pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Set a pool's autoscaling."""
+
+    pool: str
+    to: Scaling
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Write one of our annotations, the present as its value."""
+
+    nodes: tuple[str, ...]
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Let no new pods onto these nodes."""
+
+    nodes: tuple[str, ...]
+    unready: Mapping[str, tuple[str, ...]]
+    """Node -> UIDs of controllers with pods there that aren't Ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncordon:
+    """Undo Cordon, and take all our marks away."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repin:
+    """Let workloads select the other pool."""
+
+    pins: tuple[Pin, ...]
+    pool: str
+    """The name to select."""
+    disk: DiskImageRef | None
+    """The disk label to select, where they select by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Ask the Eviction API for these pods."""
+
+    pods: tuple[RollPod, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a pool."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do now."""
+
+    why: str
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The roll is at its end."""
+
+    what: str
+    back: bool = False
+    """It ended where it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The roll can't go on by itself; a second run can."""
+
+    why: str
+    hint: str
+
+
+Step = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete | Wait | Done | Stop
+Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class RollEvent:
+    """What happens in a roll, when it happens."""
+
+    at: datetime
+    step: Step | None
+    """What is done now; None: only NOTE is told."""
+    pods_left: int = 0
+    """Pods on the pool that is being emptied that must not go with their nodes."""
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """Pool -> nodes."""
+    note: str = ""
+    """What went wrong and is tried again."""

@@ -1,0 +1,139 @@
+"""A pool's successor: its name, its JSON, and the labels that tell where it comes from."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.roll import Origin, Scaling
+
+LONGEST = 40
+"""Characters in a pool's name (facts: replacing a pool)."""
+PREFIX = "imagecache-roll-"
+"""Of the resource labels (config.resourceLabels); GKE keeps them with the pool, whatever happens to its nodes."""
+_OUTPUT_ONLY = frozenset(
+    {
+        "selfLink",
+        "instanceGroupUrls",
+        "status",
+        "statusMessage",
+        "conditions",
+        "podIpv4CidrSize",
+        "updateInfo",
+        "etag",
+        "kubeletCertInfo",
+    }
+)
+_SCALING = re.compile(r"(off|on)-(\d+)-(\d+)-(\d+)-(\d+)-([a-z_]*)")
+
+
+def successor(name: str, taken: Collection[str]) -> str:
+    """The name of NAME's next generation, `web` -> `web-r2` -> `web-r3`, at most 40 characters, not in TAKEN."""
+    match = re.fullmatch(r"(.+?)-r([0-9]{1,6})", name)
+    stem, number = (match[1], int(match[2])) if match else (name, 1)
+    while True:
+        number += 1
+        tail = f"-r{number}"
+        head = stem
+        if len(head) + len(tail) > LONGEST:
+            # What is cut off may be all that tells two pools apart, so a short hash stands for it.
+            head = stem[: LONGEST - len(tail) - 5] + "-" + hashlib.sha256(stem.encode()).hexdigest()[:4]
+        if head + tail not in taken:
+            return head + tail
+
+
+def scaling_of(pool: Mapping[str, Any]) -> Scaling:
+    """The autoscaling of a pool in GKE's JSON."""
+    found = pool.get("autoscaling") or {}
+    if not found.get("enabled"):
+        return Scaling()
+    numbers = [
+        int(found.get(k) or 0) for k in ("minNodeCount", "maxNodeCount", "totalMinNodeCount", "totalMaxNodeCount")
+    ]
+    return Scaling(True, numbers[0], numbers[1], numbers[2], numbers[3], str(found.get("locationPolicy") or ""))
+
+
+def scaling_json(scaling: Scaling) -> dict[str, Any]:
+    """SCALING as setAutoscaling takes it."""
+    if not scaling.enabled:
+        return {"enabled": False}
+    fields = {
+        "minNodeCount": scaling.least,
+        "maxNodeCount": scaling.most,
+        "totalMinNodeCount": scaling.total_least,
+        "totalMaxNodeCount": scaling.total_most,
+        "locationPolicy": scaling.policy,
+    }
+    # GKE takes limits a zone or in total, never both, so what is not set must not be sent.
+    return {"enabled": True, **{name: value for name, value in fields.items() if value}}
+
+
+def labels(origin: Origin) -> dict[str, str]:
+    """ORIGIN as resource labels: keys and values of [a-z0-9_-], at most 63 characters."""
+    s = origin.scaling
+    state = "on" if s.enabled else "off"
+    packed = f"{state}-{s.least}-{s.most}-{s.total_least}-{s.total_most}-{s.policy.lower()}"
+    return {
+        f"{PREFIX}from": origin.pool,
+        f"{PREFIX}scaling": packed,
+        f"{PREFIX}started": str(int(origin.started.timestamp())),
+        f"{PREFIX}nodes": str(origin.nodes),
+    }
+
+
+def origin_of(pool: Mapping[str, Any]) -> Origin | None:
+    """What the resource labels of a pool in GKE's JSON say; None if they are absent or not ours."""
+    found = (pool.get("config") or {}).get("resourceLabels") or {}
+    name = str(found.get(f"{PREFIX}from") or "")
+    match = _SCALING.fullmatch(str(found.get(f"{PREFIX}scaling") or ""))
+    started, nodes = str(found.get(f"{PREFIX}started") or ""), str(found.get(f"{PREFIX}nodes") or "0")
+    if not name or match is None or not re.fullmatch(r"[0-9]{1,11}", started) or not re.fullmatch(r"[0-9]{1,9}", nodes):
+        return None
+    numbers = [int(match[group]) for group in range(2, 6)]
+    scaling = Scaling(match[1] == "on", numbers[0], numbers[1], numbers[2], numbers[3], match[6].upper())
+    return Origin(name, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes))
+
+
+def clone(
+    pool: Mapping[str, Any],
+    name: str,
+    disk: DiskImageRef,
+    per_zone: int,
+    versions: Collection[str] | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """The JSON that creates POOL's successor: everything as it is but for the name, the cache disk and our labels.
+
+    PER_ZONE nodes; VERSIONS are those that GKE still offers (None: not known), without which the version is left to
+    GKE. Fields that this program doesn't know are kept.
+    """
+    made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in _OUTPUT_ONLY})
+    made["name"] = name
+    made["initialNodeCount"] = per_zone
+    if versions is not None and made.get("version") not in versions:
+        made.pop("version", None)
+    config: dict[str, Any] = made.setdefault("config", {})
+    config.pop("effectiveCgroupMode", None)
+    disks = [disk for disk in config.get("secondaryBootDisks") or [] if disk.get("mode") != "CONTAINER_IMAGE_CACHE"]
+    config["secondaryBootDisks"] = [*disks, {"diskImage": str(disk), "mode": "CONTAINER_IMAGE_CACHE"}]
+    config["gcfsConfig"] = {**(config.get("gcfsConfig") or {}), "enabled": True}
+    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(PREFIX)}
+    zones = len(made.get("locations") or ()) or 1
+    origin = Origin(str(pool["name"]), scaling_of(pool), now, per_zone * zones)
+    config["resourceLabels"] = {**kept, **labels(origin)}
+    network = made.get("networkConfig")
+    if isinstance(network, dict):
+        for field in ("podIpv4RangeUtilization", "networkTierConfig"):
+            network.pop(field, None)
+        network["createPodRange"] = False
+        if network.get("podRange"):
+            network.pop("podIpv4CidrBlock", None)  # The range's name says it; both are refused.
+    management = made.get("management")
+    if isinstance(management, dict):
+        management.pop("upgradeOptions", None)
+    return made

@@ -1,0 +1,203 @@
+"""What is looked at before a roll begins, and what each look found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
+from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
+
+
+class Result(Enum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist."""
+
+    name: str
+    """What --allow takes, where it can be overruled."""
+    result: Result
+    text: str
+    details: tuple[str, ...] = ()
+    """The things that are meant, each with what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A PodDisruptionBudget that covers pods of the pool."""
+
+    name: str
+    """NAMESPACE/NAME."""
+    allowed: int
+    """Disruptions it allows now."""
+    pods: tuple[str, ...]
+    """NAMESPACE/NAME of those on the pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A regional quota, and what the new nodes need of it."""
+
+    metric: str
+    limit: float
+    used: float
+    needed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the checks look at; None is not known."""
+
+    pool: Pool
+    disk: DiskImage
+    project: str
+    """The cluster's."""
+    others_busy: tuple[str, ...] = ()
+    """Pools that are being changed, with their states."""
+    autoscaled_to: int = 0
+    """New nodes."""
+    pods: tuple[RollPod, ...] = ()
+    """On the pool's nodes."""
+    pins: tuple[Pin, ...] = ()
+    budgets: tuple[Budget, ...] | None = None
+    quotas: tuple[Quota, ...] | None = None
+    version_offered: bool | None = None
+    labels: Mapping[str, str] | None = None
+    """The pool's resource labels."""
+
+
+OVERRULED = ("unmanaged-pods", "safe-to-evict", "selectors", "quota", "disk-deprecated")
+"""Checks whose refusal --allow turns into a warning."""
+_TOOLS = ("goog-terraform-provisioned", "managed-by-cnrm", "goog-pulumi-provisioned", "pulumi")
+
+
+def checklist(plan: RollPlan, facts: Facts) -> tuple[Check, ...]:
+    """All checks, in the order in which they are read; those in PLAN.allow are refusals no more."""
+    checks = [*_disk(facts), *_pool(facts), *_pods(facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
+    return tuple(
+        Check(check.name, Result.WARN, check.text, check.details)
+        if check.result is Result.REFUSE and check.name in plan.allow and check.name in OVERRULED
+        else check
+        for check in checks
+    )
+
+
+def _disk(facts: Facts) -> Iterable[Check]:
+    disk, state, name = facts.disk, facts.disk.state, facts.disk.ref.name
+    if state is DiskState.MISSING:
+        yield Check("disk-image", Result.REFUSE, f"there is no disk image {disk.ref}")
+        return
+    if state is DiskState.DEPRECATED:
+        other = (f"use {disk.replacement} instead",) if disk.replacement else ()
+        yield Check("disk-deprecated", Result.REFUSE, f"the disk image {name} is deprecated", other)
+    elif state is not DiskState.READY:
+        yield Check("disk-image", Result.REFUSE, f"the disk image {name} is {state.value}, not READY")
+    else:
+        yield Check("disk-image", Result.OK, f"the disk image {name} is READY")
+    if disk.arch and facts.pool.arch and disk.arch != facts.pool.arch:
+        text = f"the disk image is for {disk.arch}, the pool's machines are {facts.pool.arch}"
+        yield Check("architecture", Result.REFUSE, text)
+    elif disk.arch:
+        yield Check("architecture", Result.OK, f"the disk image and the pool are both {disk.arch}")
+    else:
+        yield Check("architecture", Result.WARN, "the disk image does not say which architecture it is for")
+    if disk.ref.project != facts.project:
+        text = f"the disk image is in project {disk.ref.project}: GKE's service agent needs compute.imageUser there"
+        yield Check("reach", Result.WARN, text)
+    if len(name) > 39:
+        yield Check("label", Result.WARN, f"{name} is longer than 39 characters: no node label can prove the disk")
+    if disk.ref in {one.image for one in facts.pool.cache_disks}:
+        yield Check("change", Result.REFUSE, f"{facts.pool.name} has that disk image already")
+
+
+def _pool(facts: Facts) -> Iterable[Check]:
+    pool = facts.pool
+    if pool.autoprovisioned:
+        text = f"{pool.name} is auto-provisioned: GKE makes and removes it itself"
+        yield Check("auto-provisioned", Result.REFUSE, text, ("change the ComputeClass or the workload instead",))
+    if pool.status not in ("RUNNING", ""):
+        yield Check("pool-status", Result.REFUSE, f"{pool.name} is {pool.status}, not RUNNING")
+    if not pool.image_streaming:
+        yield Check("streaming", Result.WARN, f"image streaming is off on {pool.name}: its successor will have it on")
+    else:
+        yield Check("streaming", Result.OK, "image streaming is on")
+    if facts.version_offered is False:
+        yield Check(
+            "version", Result.WARN, f"GKE no longer offers {pool.version}: the new pool gets the control plane's"
+        )
+    if facts.others_busy:
+        yield Check("operation", Result.WARN, "another operation runs and is waited for", facts.others_busy)
+    known = sorted(set(_TOOLS) & set(facts.labels or {}))
+    if known:
+        text = f"{pool.name} carries {', '.join(known)}: its next apply may undo the roll"
+        yield Check("infrastructure-as-code", Result.WARN, text, ("commit what --emit prints",))
+
+
+def _pods(facts: Facts) -> Iterable[Check]:
+    moving = [pod for pod in facts.pods if not pod.stays]
+    yield Check("pods", Result.OK, f"{len(moving)} pods will move to {facts.autoscaled_to} new nodes")
+    for name, result, text, found in (
+        (
+            "unmanaged-pods",
+            Result.REFUSE,
+            "have no controller: once evicted, nobody makes them again",
+            _no_owner(moving),
+        ),
+        ("safe-to-evict", Result.REFUSE, "are annotated safe-to-evict=false", [p for p in moving if p.guarded]),
+        ("local-data", Result.WARN, "have emptyDir volumes, whose data goes", [p for p in moving if p.empty_dir]),
+        ("host-path", Result.WARN, "have hostPath volumes, whose data stays behind", [p for p in moving if p.local]),
+        ("not-ready", Result.WARN, "are not Ready already: no gate waits for them", [p for p in moving if not p.ready]),
+    ):
+        if found:
+            yield Check(name, result, f"{len(found)} pods {text}", tuple(map(str, found)))
+
+
+def _no_owner(pods: list[RollPod]) -> list[RollPod]:
+    return [pod for pod in pods if not pod.owner_kind]
+
+
+def _selectors(plan: RollPlan, facts: Facts) -> Check:
+    if not facts.pins:
+        return Check("selectors", Result.OK, "no workload selects the pool's name or its disk's label")
+    details = tuple(f"{pin}: {pin.by} {pin.key}={pin.value}{_mend(pin, plan)}" for pin in facts.pins)
+    text = f"{len(facts.pins)} workloads select {facts.pool.name} or its disk: their pods would stay Pending"
+    fixed = plan.repin and all(pin.mendable for pin in facts.pins)
+    return Check("selectors", Result.WARN if fixed else Result.REFUSE, text, details)
+
+
+def _mend(pin: Pin, plan: RollPlan) -> str:
+    if not pin.mendable:
+        return "; change it by hand"
+    return "; --repin changes it" + (" (as asked)" if plan.repin else "")
+
+
+def _budgets(facts: Facts) -> Check:
+    if facts.budgets is None:
+        return Check("budgets", Result.WARN, "the PodDisruptionBudgets could not be read")
+    tight = [budget for budget in facts.budgets if budget.allowed <= 0]
+    if not tight:
+        return Check(
+            "budgets", Result.OK, f"{len(facts.budgets)} budgets cover pods of the pool, all allow a disruption"
+        )
+    details = tuple(f"{budget.name}: {', '.join(budget.pods)}" for budget in tight)
+    return Check(
+        "budgets", Result.WARN, f"{len(tight)} budgets allow no disruption now: their pods are waited for", details
+    )
+
+
+def _quota(facts: Facts) -> Check:
+    if facts.quotas is None:
+        return Check("quota", Result.WARN, "the region's quotas could not be read")
+    short = [quota for quota in facts.quotas if quota.used + quota.needed > quota.limit]
+    if not short:
+        return Check("quota", Result.OK, "the region's quotas have room for the new nodes")
+    details = tuple(f"{q.metric}: {q.used:g} of {q.limit:g} used, {q.needed:g} needed" for q in short)
+    return Check("quota", Result.REFUSE, "there is no quota for twice the nodes", details)

@@ -1,0 +1,137 @@
+"""A roll in words: its checklist, its steps as lines, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from kubectl_imagecache.core.roll import (
+    BACK,
+    CORDONED,
+    DRAINING,
+    SOAKING,
+    Cordon,
+    Create,
+    Delete,
+    Done,
+    Evict,
+    Mark,
+    Repin,
+    RollEvent,
+    RollView,
+    Scale,
+    Step,
+    Stop,
+    Uncordon,
+    Wait,
+)
+from kubectl_imagecache.core.roll_preflight import Check
+from kubectl_imagecache.render.text import neutral
+
+_MARKS = {DRAINING: "empty {}", SOAKING: "begin to soak: {}", BACK: "turn back: mark {}"}
+MOST = 4
+"""Names in one line."""
+
+
+def checks_text(checks: Sequence[Check]) -> str:
+    """The checklist, a line a check, what is meant beneath."""
+    lines: list[str] = []
+    for check in checks:
+        lines.append(f"{check.result.value:<7} {check.name + ':':<24} {check.text}")
+        lines += [f"{'':<8}{detail}" for detail in check.details]
+    return "".join(f"{neutral(line)}\n" for line in lines)
+
+
+def checks_json(checks: Sequence[Check]) -> str:
+    """The checklist as one event."""
+    found = [{"name": c.name, "result": c.result.value, "text": c.text, "details": list(c.details)} for c in checks]
+    return json.dumps({"kind": "preflight", "checks": found}) + "\n"
+
+
+def words(step: Step) -> str:
+    """What STEP does, in a few words."""
+    if isinstance(step, Create):
+        return "create the new pool"
+    if isinstance(step, Scale):
+        to = step.to
+        limits = f"{to.least}-{to.most} a zone" if to.most else f"{to.total_least}-{to.total_most} in all"
+        return f"set autoscaling of {step.pool} to {limits}" if to.enabled else f"turn autoscaling of {step.pool} off"
+    if isinstance(step, Mark):
+        return _MARKS.get(step.mark, "mark {}").format(_some(step.nodes))
+    if isinstance(step, Cordon):
+        return f"cordon {_some(step.nodes)}"
+    if isinstance(step, Uncordon):
+        return f"uncordon {_some(step.nodes)}"
+    if isinstance(step, Repin):
+        return f"let {_some([str(pin) for pin in step.pins])} select {step.pool}"
+    if isinstance(step, Evict):
+        return f"evict {_some([str(pod) for pod in step.pods])}"
+    if isinstance(step, Delete):
+        return f"delete {step.pool}"
+    if isinstance(step, Wait):
+        return f"wait: {step.why}"
+    return step.why if isinstance(step, Stop) else step.what
+
+
+def event_line(event: RollEvent) -> str:
+    """An event as a line with its time."""
+    what = words(event.step) if event.step is not None else f"try again: {event.note}"
+    left = f" ({event.pods_left} pods to move)" if event.pods_left and isinstance(event.step, Evict | Wait) else ""
+    return neutral(f"{event.at:%H:%M:%S}  {what}{left}")
+
+
+def event_json(event: RollEvent) -> str:
+    """An event as a line of JSON."""
+    kind = type(event.step).__name__.lower() if event.step is not None else "retry"
+    found: dict[str, Any] = {
+        "kind": kind,
+        "at": event.at.isoformat(),
+        "text": words(event.step) if event.step is not None else event.note,
+        "podsLeft": event.pods_left,
+        "nodes": dict(event.nodes),
+    }
+    return json.dumps(found) + "\n"
+
+
+def status_lines(view: RollView, step: Step, back: bool) -> list[tuple[str, str]]:
+    """Where a roll stands, as names and values."""
+    lines: list[tuple[str, str]] = []
+    for role, pool in (("old pool", view.old), ("new pool", view.new)):
+        if pool is None:
+            lines.append((role, "none"))
+            continue
+        nodes = [node for node in view.nodes if node.pool == pool.name]
+        on = {node.name for node in nodes}
+        left = sum(1 for pod in view.pods if pod.node in on and not pod.stays)
+        ready, shut = sum(node.ready for node in nodes), sum(node.cordoned for node in nodes)
+        counts = f"{len(nodes)} nodes, {ready} Ready, {shut} cordoned, {left} pods"
+        disks = ", ".join(disk.name for disk in pool.disks) or "no cache disk"
+        lines.append((role, f"{pool.name}: {pool.status}, {disks}, {counts}"))
+    origin = view.new.origin if view.new else None
+    if origin is not None:
+        lines.append(("begun", origin.started.isoformat()))
+    begun = any(CORDONED in node.marks for node in view.nodes)
+    lines.append(("direction", "back" if back else "forward" if begun or origin else "not begun"))
+    lines.append(("next", words(step)))
+    return lines
+
+
+def status_text(lines: Sequence[tuple[str, str]]) -> str:
+    """Where a roll stands, to read."""
+    return "".join(neutral(f"{name + ':':<11} {value}") + "\n" for name, value in lines)
+
+
+def status_json(lines: Sequence[tuple[str, str]]) -> str:
+    """Where a roll stands, as one JSON object."""
+    return json.dumps({"kind": "status", **{name.replace(" ", "_"): value for name, value in lines}}) + "\n"
+
+
+def done_json(done: Done) -> str:
+    """The end, as an event."""
+    return json.dumps({"kind": "end", "text": done.what, "back": done.back}) + "\n"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST])
+    return shown if len(names) <= MOST else f"{shown} and {len(names) - MOST} more"

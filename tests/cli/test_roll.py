@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kubectl_imagecache.sandbox.embedded import Sandbox
+from kubectl_imagecache.sandbox.faults import Fault, Faults
+from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of
+
+ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
+AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
+ROLL = ("web", "--disk-image", NEW.name, "--yes")
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(settings()) as running:
+        yield running
+
+
+def begin(sandbox: Sandbox, home: Path, *args: str) -> subprocess.Popen[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", **sandbox.env()}
+    command = [sys.executable, "-m", "kubectl_imagecache", "roll", *args]
+    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(sandbox: Sandbox, home: Path, *args: str) -> tuple[int, str, str]:
+    process = begin(sandbox, home, *args)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@dataclass
+class KillAt(Faults):
+    """Kills a process with SIGKILL at its Nth request: before the request is performed, or after."""
+
+    pid: int = 0
+    number: int = 0
+    performed: bool = False
+    seen: int = field(default=0)
+
+    def strike(self, service: str, method: str, target: str) -> Fault | None:
+        self.seen += 1
+        if self.seen != self.number or not self.pid:
+            return None
+        os.kill(self.pid, signal.SIGKILL)
+        return Fault(kind="reset", applied=self.performed)
+
+
+def test_the_command_rolls_a_pool_and_says_each_step(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    code, out, err = run(sandbox, tmp_path, *ROLL)
+    assert (code, err) == (0, "")
+    said = [line[10:] for line in out.splitlines() if line[2:3] == ":"]
+    assert [line for line in said if not line.startswith(("wait", "empty", "evict", "cordon"))] == [
+        "create the new pool",
+        "turn autoscaling of web off",
+        "delete web",
+        "web is replaced by web-r2",
+    ]
+    assert state_of(sandbox) == ROLLED
+
+
+def test_a_dry_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.world.calls.clear()
+    code, out, _ = run(sandbox, tmp_path, "web", "--disk-image", NEW.name, "--dry-run", "-o", "json")
+    checks = {check["name"]: check["result"] for check in json.loads(out)["checks"]}
+    assert (code, checks["disk-image"], checks["quota"], checks["selectors"]) == (0, "ok", "ok", "ok")
+    assert {call.method for call in sandbox.world.calls} == {"GET"}
+
+
+def test_a_workload_that_selects_the_pool_is_refused_and_named_unless_it_may_be_changed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox, pinned=True)
+    code, out, err = run(sandbox, tmp_path, *ROLL)
+    assert code == 5
+    assert "Deployment default/front: nodeSelector cloud.google.com/gke-nodepool=web; --repin changes it" in out
+    assert err == "refused: selectors (overrule with --allow selectors)\n"
+    assert state_of(sandbox) == AS_IT_WAS
+    assert run(sandbox, tmp_path, *ROLL, "--repin")[0] == 0
+    assert state_of(sandbox) == ROLLED
+
+
+def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Path) -> None:
+    # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
+    number, performed, killed = 1, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
+    stride = int(os.environ.get("ROLL_KILL_STRIDE", "6"))
+    while True:
+        with Sandbox(settings()) as sandbox:
+            stage(sandbox, nodes=1)
+            faults = sandbox.world.faults = KillAt(number=number, performed=performed)
+            process = begin(sandbox, tmp_path, *ROLL)
+            with sandbox.world.lock:
+                faults.pid = process.pid
+            process.communicate(timeout=120)
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL
+            killed += 1
+            faults.pid = 0
+            code, _, err = run(sandbox, tmp_path, *ROLL)
+            assert (number, code, err) == (number, 0, "")
+            assert (number, state_of(sandbox)) == (number, ROLLED)
+        number, performed = number + stride, not performed
+    assert killed * stride > 30
+    print(f"killed {killed} times")
+
+
+def test_a_second_roller_is_told_who_and_since_when(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "imagecache-roll-web", "namespace": "default"},
+        "spec": {
+            "holderIdentity": "bob@laptop/7",
+            "acquireTime": "2026-01-15T08:59:00.000000Z",
+            "renewTime": f"{sandbox.world.clock.now():%Y-%m-%dT%H:%M:%S.000000Z}",
+        },
+    }
+    sandbox.kube.create(lease)
+    code, _, err = run(sandbox, tmp_path, *ROLL)
+    assert code == 6
+    assert err.startswith("error: bob@laptop/7 rolls web since 2026-01-15T08:59:00+00:00\n")
+    assert state_of(sandbox) == AS_IT_WAS
+
+
+def test_ctrl_c_ends_between_two_steps_and_says_how_to_go_on_or_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    process = begin(sandbox, tmp_path, *ROLL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "cordon" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "error: stopped between two steps of the roll of web: nothing is half done\n" in err
+    assert "go back with: roll web --rollback" in err
+    code, out, _ = run(sandbox, tmp_path, "web", "--status")
+    assert (code, out.splitlines()[3]) == (0, "direction:  forward")
+    assert run(sandbox, tmp_path, "web", "--rollback", "--yes")[0] == 0
+    assert state_of(sandbox) == AS_IT_WAS
+
+
+def test_events_are_a_line_of_json_each(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    code, out, err = run(sandbox, tmp_path, *ROLL, "-o", "json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [event["kind"] for event in events[:2]] == ["preflight", "create"]
+    assert events[-1] == {"kind": "end", "text": "web is replaced by web-r2", "back": False}
+    assert {"scale", "cordon", "mark", "evict", "delete"} <= {event["kind"] for event in events}

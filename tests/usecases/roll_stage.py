@@ -1,0 +1,125 @@
+"""A small cluster in the sandbox to roll a pool of, and virtual time for those who roll it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kubectl_imagecache.clients.gke_roll import RollGke
+from kubectl_imagecache.clients.google_http import GoogleHttp
+from kubectl_imagecache.clients.http import Http
+from kubectl_imagecache.clients.kube import Kube
+from kubectl_imagecache.clients.kube.options import KubeOptions
+from kubectl_imagecache.clients.kube.roll import RollKube
+from kubectl_imagecache.clients.retry import Pace
+from kubectl_imagecache.clients.target import ClusterTarget
+from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.roll import RollEvent
+from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
+from kubectl_imagecache.sandbox.http import World
+from kubectl_imagecache.sandbox.scenarios import shelf
+from kubectl_imagecache.sandbox.scenarios.stage import CACHE, LOCATION, PROJECT
+from kubectl_imagecache.usecases.roll import Tools
+from kubectl_imagecache.usecases.roll_lock import Lock
+
+OLD, NEW = DiskImageRef(PROJECT, "cache-1"), DiskImageRef(PROJECT, "cache-2")
+IMAGE = f"{shelf.REDIS}:7.4.1-alpine"
+SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class WorldClock:
+    """The sandbox's time, moved by whoever sleeps."""
+
+    world: World
+
+    def now(self) -> datetime:
+        with self.world.lock:
+            return self.world.clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        with self.world.lock:
+            self.world.clock.advance(seconds)
+            self.world.changed.notify_all()
+
+
+def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
+    """A pool `web` with autoscaling, and on it a Deployment with a budget, and a DaemonSet."""
+    for disk in (OLD, NEW):
+        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
+    config = {
+        "machineType": "n2-standard-8",
+        "labels": {"role": "web"},
+        "gcfsConfig": {"enabled": True},
+        "secondaryBootDisks": [{"diskImage": str(OLD), "mode": CACHE}],
+        "futureField": {"kept": True},
+    }
+    pool = {"name": "web", "initialNodeCount": nodes, "locations": ["europe-west4-a"], "config": config}
+    sandbox.cloud.add_pool(sandbox.cluster, {**pool, "autoscaling": SCALING})
+    select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
+    for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):
+        sandbox.kube.create(controller(kind, name, select if kind == "Deployment" else {}))
+    sandbox.kube.create(budget("front", 2))
+    sandbox.world.clock.advance(300)
+
+
+def controller(kind: str, name: str, select: dict[str, str], replicas: int = 3, image: str = IMAGE) -> dict[str, Any]:
+    """A Deployment or a DaemonSet."""
+    container = {"name": "main", "image": image, "resources": {"requests": {"cpu": "500m"}}}
+    spec = {"selector": {"matchLabels": {"app": name}}, **({"replicas": replicas} if kind == "Deployment" else {})}
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], "nodeSelector": select}}
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": {**spec, "template": template}}
+
+
+def budget(name: str, least: int) -> dict[str, Any]:
+    """A PodDisruptionBudget."""
+    spec = {"minAvailable": least, "selector": {"matchLabels": {"app": name}}}
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
+
+
+def tools(sandbox: Sandbox, events: list[RollEvent], home: Path, who: str = "me@here/1") -> Tools:
+    """What a roll works with, in virtual time, its retries too."""
+    clock = WorldClock(sandbox.world)
+    env = {**sandbox.env(), "HOME": str(home)}
+    kube = RollKube(Kube.connect(KubeOptions(), env, home, clock).transport)
+    pace = Pace(lambda: clock.now().timestamp(), clock.sleep)
+    target = ClusterTarget(PROJECT, LOCATION, sandbox.cluster, "")
+    gke = RollGke(GoogleHttp.from_env(env, Http(env=env, pace=pace)), target)
+    lock = Lock(kube, clock, "web", who)
+    lock.take()
+    return Tools(kube, gke, clock, lock, events.append)
+
+
+def settings() -> Settings:
+    """An empty cluster."""
+    return Settings("empty")
+
+
+def state_of(sandbox: Sandbox) -> dict[str, Any]:
+    """What must be the same however the roll got there: pools, and where workload pods are, by pool."""
+    pools = {
+        pool["name"]: (pool["status"], pool.get("autoscaling"), pool["config"]["secondaryBootDisks"][0]["diskImage"])
+        for pool in sandbox.cloud.state.collection(
+            f"projects/{PROJECT}/locations/{LOCATION}/clusters/{sandbox.cluster}/nodePools"
+        ).values()
+        if pool["name"] != "default-pool"
+    }
+    nodes = {node["metadata"]["name"]: node for node in sandbox.kube.objects("Node")}
+    running: dict[str, int] = {}
+    for pod in sandbox.kube.objects("Pod"):
+        node = nodes.get(pod["spec"].get("nodeName", ""))
+        where = node["metadata"]["labels"]["cloud.google.com/gke-nodepool"] if node else "none"
+        if pod["metadata"]["labels"]["app"] in ("front", "stuck") and _ready(pod):
+            running[where] = running.get(where, 0) + 1
+    cordoned = sorted(name for name, node in nodes.items() if node["spec"].get("unschedulable"))
+    return {"pools": pools, "pods": running, "cordoned": cordoned}
+
+
+def _ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
+from kubectl_imagecache.sandbox.embedded import Sandbox
+from kubectl_imagecache.sandbox.faults import Fault, Faults
+from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
+from kubectl_imagecache.usecases.roll import Interrupted, Stopped, roll
+from kubectl_imagecache.usecases.roll_lock import Locked
+from tests.usecases.roll_stage import NEW, OLD, SCALING, budget, controller, settings, stage, state_of, tools
+
+ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
+AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(settings()) as running:
+        yield running
+
+
+def test_a_pool_moves_to_its_new_disk_image(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    events: list[RollEvent] = []
+    done = roll(tools(sandbox, events, tmp_path), RollPlan("web", NEW))
+    assert done == Done("web is replaced by web-r2")
+    assert state_of(sandbox) == ROLLED
+
+
+def test_a_pool_comes_back_from_where_the_roll_stopped(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1))
+    sandbox.kube.create(budget("stuck", 1))
+    sandbox.world.clock.advance(300)
+    events: list[RollEvent] = []
+    mine = tools(sandbox, events, tmp_path)
+    with pytest.raises(Stopped, match="is not empty after 600 s: default/stuck-"):
+        roll(mine, RollPlan("web", NEW, drain_timeout_s=600))
+    assert state_of(sandbox)["pools"]["web"] == ("RUNNING", {}, str(OLD))
+    assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
+    assert state_of(sandbox) == {**AS_IT_WAS, "pods": {"web": 4}}
+    assert all("kubectl-imagecache" not in str(node["metadata"]) for node in sandbox.kube.objects("Node"))
+
+
+FAULTS = (
+    Fault(kind="status", status=503),
+    Fault(kind="status", status=503, applied=True),
+    Fault(kind="status", status=429, retry_after_s=3),
+    Fault(kind="reset"),
+    Fault(kind="reset", applied=True),
+    Fault(kind="truncate"),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.applied}")
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_fault_at_every_third_call_does_not_change_the_end(
+    sandbox: Sandbox, tmp_path: Path, fault: Fault, method: str
+) -> None:
+    stage(sandbox, nodes=1)
+    mine = tools(sandbox, [], tmp_path)
+    sandbox.world.faults = Recurring(fault, method)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+    assert sandbox.world.faults.struck
+    assert state_of(sandbox) == ROLLED
+
+
+class Recurring(Faults):
+    """One kind of fault at the first, fourth, seventh … call of a method."""
+
+    def __init__(self, fault: Fault, method: str) -> None:
+        super().__init__()
+        self._fault, self._method, self._seen = fault, method, 0
+        self.struck = 0
+
+    def strike(self, service: str, method: str, target: str) -> Fault | None:
+        if method != self._method:
+            return None
+        self._seen += 1
+        if self._seen % 3 != 1:
+            return None
+        self.struck += 1
+        return self._fault
+
+
+def test_a_create_that_fails_leaves_what_a_rollback_takes_away(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.cloud.limit("CPUS", 24)
+    mine = tools(sandbox, [], tmp_path)
+    with pytest.raises(Stopped, match="web-r2 is in ERROR"):
+        roll(mine, RollPlan("web", NEW))
+    assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
+    assert state_of(sandbox) == AS_IT_WAS
+
+
+def test_pods_that_did_not_run_before_do_not_hold_the_roll_up(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1, image="ghcr.io/acme/none:1"))
+    sandbox.world.clock.advance(300)
+    mine = tools(sandbox, [], tmp_path)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+
+
+def test_a_pod_that_nobody_would_make_again_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    spec = {**controller("Deployment", "stuck", {"role": "web"})["spec"]["template"]["spec"]}
+    sandbox.kube.create(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare", "namespace": "default"}, "spec": spec}
+    )
+    sandbox.world.clock.advance(120)
+    mine = tools(sandbox, [], tmp_path)
+    with pytest.raises(Stopped, match=r"default/bare on gke-.* has no controller"):
+        roll(mine, RollPlan("web", NEW))
+    assert "bare" in {pod["metadata"]["name"] for pod in sandbox.kube.objects("Pod", "default")}
+
+
+def test_a_soak_keeps_the_old_pool_for_its_time_over_two_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+    plan = RollPlan("web", NEW, soak_s=1800)
+    began = mine.clock.now()
+    waited: list[RollEvent] = []
+    halted = replace(mine, say=waited.append, interrupted=lambda: any("stands by" in str(e.step) for e in waited))
+    with pytest.raises(Interrupted):
+        roll(halted, plan)
+    assert {"web", "web-r2"} == set(state_of(sandbox)["pools"])
+    assert roll(mine, plan) == Done("web is replaced by web-r2")
+    assert timedelta(seconds=1800) < mine.clock.now() - began < timedelta(seconds=2400)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"), [("crash", "does not start: CrashLoopBackOff"), ("unready", "is still not Ready on")]
+)
+def test_pods_that_do_not_become_ready_on_the_new_nodes_stop_the_roll_and_a_second_run_goes_on(
+    sandbox: Sandbox, tmp_path: Path, behaviour: str, words: str
+) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+
+    def spoil(event: RollEvent) -> None:
+        if isinstance(event.step, Mark):
+            behave(behaviour)
+
+    def behave(how: str | None) -> None:
+        template = {"metadata": {"annotations": {BEHAVIOUR: how}}}
+        patch(sandbox, "apis/apps/v1/namespaces/default/deployments/front", {"spec": {"template": template}})
+
+    plan = RollPlan("web", NEW, gate_timeout_s=300)
+    with pytest.raises(Stopped, match=f"default/front-.* {words}"):
+        roll(replace(mine, say=spoil), plan)
+    assert sum(state_of(sandbox)["pods"].values()) >= 2
+    assert "web" in state_of(sandbox)["pools"]
+    behave(None)
+    sandbox.world.clock.advance(300)
+    assert roll(mine, plan) == Done("web is replaced by web-r2")
+    assert state_of(sandbox) == ROLLED
+
+
+def patch(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/merge-patch+json"}
+    request = Request(f"{sandbox.url('kube')}/{path}", json.dumps(body).encode(), headers, method="PATCH")
+    with urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def test_no_step_is_begun_after_the_window(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+    plan = RollPlan("web", NEW, not_after=mine.clock.now() + timedelta(seconds=30))
+    with pytest.raises(Stopped, match="no step is begun after"):
+        roll(mine, plan)
+    assert state_of(sandbox)["pools"]["web"] == ("RUNNING", SCALING, str(OLD))
+    assert roll(mine, replace(plan, not_after=None)) == Done("web is replaced by web-r2")
+
+
+def test_a_lock_that_is_held_is_not_taken_until_its_holder_is_gone_for_good(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    first = tools(sandbox, [], tmp_path)
+    with pytest.raises(Locked, match="me@here/1 rolls web since"):
+        tools(sandbox, [], tmp_path, "you@there/2")
+    first.clock.sleep(100)
+    first.lock.renew()
+    first.clock.sleep(100)
+    with pytest.raises(Locked):
+        tools(sandbox, [], tmp_path, "you@there/2")
+    first.clock.sleep(100)
+    tools(sandbox, [], tmp_path, "you@there/2")
+    with pytest.raises(Locked, match="you@there/2"):
+        first.lock.renew()
