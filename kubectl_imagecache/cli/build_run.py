@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from kubectl_imagecache.cli import config
 from kubectl_imagecache.cli.answer import Progress, policy, screen
 from kubectl_imagecache.cli.build_order import order_of, wishes_of
@@ -34,8 +36,6 @@ from kubectl_imagecache.usecases.preflight import check_project, preflight
 from kubectl_imagecache.usecases.rebuild import Build, abort, not_recorded
 from kubectl_imagecache.usecases.status import Options, status
 
-_EVENT_FORMATS = ("table", "wide", "json", "name")
-
 
 class Interrupted(UserError):
     """Ctrl-C: the build itself goes on."""
@@ -60,7 +60,6 @@ class Session:
 
 def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
     """Do what the flags ask for; the exit code. Raises UserError."""
-    _check(pools, flags, build)
     path = flags.config or config.find(Path.cwd())
     settings = config.load(path) if path else config.Settings()
     env = dict(os.environ)
@@ -80,24 +79,6 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
         order = order_of(flags, build, vm, wishes, policy(flags, settings).rate)
         pin = Registry.from_env(around.env).pinned_many
         return _go(session, make_plan(pool, order, pin), lambda taken: make_plan(pool, order, pin, taken))
-
-
-def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
-    if len(pools) > 1:
-        raise BadUsage("one pool at a time", "each has its own disk image")
-    whole = [name for name in ("plan", "resume", "abort") if getattr(build, name)]
-    if len(whole) > 1:
-        raise BadUsage(f"--{whole[0]} and --{whole[1]} exclude each other")
-    if whole and (pools or build.images or build.files or build.manifests):
-        raise BadUsage(f"--{whole[0]} says what is built: name no pool or image with it")
-    if not (whole or pools or build.images or build.files or build.manifests):
-        raise BadUsage("nothing is named to build", "name a pool, or images with --image or --from-file")
-    if build.verify_only:
-        raise BadUsage("--verify-only is not in this version", "a build's own disk is checked before its image is made")
-    if not build.dry_run and flags.output not in _EVENT_FORMATS:
-        raise BadUsage(f"-o {flags.output} shows a plan only", "add --dry-run, or use -o json or -o name")
-    if flags.from_folder and not build.dry_run:
-        raise BadUsage("with --from nothing can be built", "add --dry-run, and --save-plan to build it elsewhere")
 
 
 def _observed(session: Session, pools: tuple[str, ...]) -> tuple[PoolStatus | None, str]:
@@ -179,7 +160,22 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
         return 0
     for warning in warnings:
         sys.stderr.write(f"warning: {neutral(warning)}\n")
+    if _asks(session):
+        sys.stderr.write(write(plan_view(plan, ()), "table", screen(flags, os.environ, sys.stderr)))
+        click.confirm("Build it now?", abort=True, err=True)
     return _build(session, compute, plan)
+
+
+def _asks(session: Session) -> bool:
+    """Whether the user is to be asked first: not with --yes, nor on a sandbox of this process alone.
+
+    Raises BadUsage where nobody is there to be asked.
+    """
+    if session.build.yes or session.flags.sandbox:
+        return False
+    if not sys.stdin.isatty():
+        raise BadUsage("nobody is there to be asked", "add --yes")
+    return True
 
 
 def _preflight(session: Session, compute: BuildCompute, plan: BuildPlan) -> list[str]:
@@ -272,6 +268,8 @@ def _resume(session: Session) -> int:
 
 def _abort(session: Session) -> int:
     name = session.build.abort
+    if _asks(session):
+        click.confirm(f"Remove every trace of {name}?", abort=True, err=True)
     tell = teller(session.flags, session.build.quiet)
     removed = abort(session.compute(_project(session)), name, session.around.clock, tell.event)
     tell.end("aborted", {"build": name, "removed": removed}, f"Removed {', '.join(removed)}.")

@@ -6,6 +6,9 @@ import click
 
 from kubectl_imagecache.cli.options import Command, Flags, with_flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags, with_build_flags
+from kubectl_imagecache.core.errors import BadUsage
+
+_EVENT_FORMATS = ("table", "wide", "json", "name")
 
 
 @click.command(cls=Command)
@@ -34,6 +37,25 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
     Every reference is pinned to a digest first. What the pool uses goes on the
     disk; what nothing uses now is dropped, unless --keep names it.
     """
+    _check(pools, flags, build)
     from kubectl_imagecache.cli.build_run import run
 
     return run(pools, flags, build)
+
+
+def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
+    if len(pools) > 1:
+        raise BadUsage("one pool at a time", "each has its own disk image")
+    whole = [name for name in ("plan", "resume", "abort") if getattr(build, name)]
+    if len(whole) > 1:
+        raise BadUsage(f"--{whole[0]} and --{whole[1]} exclude each other")
+    if whole and (pools or build.images or build.files or build.manifests):
+        raise BadUsage(f"--{whole[0]} says what is built: name no pool or image with it")
+    if not (whole or pools or build.images or build.files or build.manifests):
+        raise BadUsage("nothing is named to build", "name a pool, or images with --image or --from-file")
+    if build.verify_only:
+        raise BadUsage("--verify-only is not in this version", "a build's own disk is checked before its image is made")
+    if not build.dry_run and flags.output not in _EVENT_FORMATS:
+        raise BadUsage(f"-o {flags.output} shows a plan only", "add --dry-run, or use -o json or -o name")
+    if flags.from_folder and not build.dry_run:
+        raise BadUsage("with --from nothing can be built", "add --dry-run, and --save-plan to build it elsewhere")

@@ -65,6 +65,7 @@ class BuildFlags:
     plan: Path | None
     resume: str
     abort: str
+    yes: bool
     force: bool
     preflight: bool
     quiet: bool
@@ -206,6 +207,7 @@ def _registries(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callabl
 
 def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any], Any]]:
     yield option(_BUILD, "--dry-run", is_flag=True, help="Show the plan and make nothing.")
+    yield option(_BUILD, "-y", "--yes", is_flag=True, help="Don't ask before building or aborting.")
     yield option(_BUILD, "--save-plan", type=_FILE, help="Also write the plan to a file.")
     yield option(_BUILD, "--plan", type=_FILE, help="Build the plan in this file, and nothing else.")
     yield option(_BUILD, "--resume", default="", metavar="BUILD", help="Go on with a build, from any machine.")

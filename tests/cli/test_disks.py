@@ -15,7 +15,7 @@ def leave_a_vm(program: Program, sandbox: Sandbox) -> str:
     killer = Killer(at=1)
     sandbox.world.faults = killer
     process = subprocess.Popen(
-        [str(program.bin / "kubectl-imagecache"), "rebuild", *NAMED],
+        [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *NAMED],
         env={**program.env, **sandbox.env()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

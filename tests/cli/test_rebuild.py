@@ -129,13 +129,13 @@ def test_a_saved_plan_is_built_once_and_found_again(program: Program, tmp_path: 
     file = str(tmp_path / "plan.json")
     with cloud() as sandbox:
         env = sandbox.env()
-        planned = program.imagecache("rebuild", *NAMED, "--dry-run", "--save-plan", file, **env)
+        planned = program.imagecache("rebuild", "--yes", *NAMED, "--dry-run", "--save-plan", file, **env)
         assert planned.returncode == 0, planned.stderr
         assert left(sandbox) == []
-        first = program.imagecache("rebuild", "--plan", file, "-o", "name", **env)
-        again = program.imagecache("rebuild", "--plan", file, **env)
-        other = program.imagecache("rebuild", *NAMED, "-o", "name", **env)
-        forced = program.imagecache("rebuild", *NAMED, "-o", "name", "--force", **env)
+        first = program.imagecache("rebuild", "--yes", "--plan", file, "-o", "name", **env)
+        again = program.imagecache("rebuild", "--yes", "--plan", file, **env)
+        other = program.imagecache("rebuild", "--yes", *NAMED, "-o", "name", **env)
+        forced = program.imagecache("rebuild", "--yes", *NAMED, "-o", "name", "--force", **env)
         name = first.stdout.strip().removeprefix("diskimage/")
         assert again.stdout == f"The disk image {name} holds just this already (--force builds anew).\n"
         assert other.stdout == first.stdout
@@ -168,7 +168,7 @@ def test_killed_with_signal_9_at_any_change_it_ends_clean(program: Program, at: 
         sandbox.world.faults = killer
         with sandbox.world.lock:
             process = subprocess.Popen(
-                ["kubectl-imagecache", "rebuild", *IN_FAMILY],
+                ["kubectl-imagecache", "rebuild", "--yes", *IN_FAMILY],
                 env=env,
                 executable=str(program.bin / "kubectl-imagecache"),
                 stdout=subprocess.DEVNULL,
@@ -178,11 +178,11 @@ def test_killed_with_signal_9_at_any_change_it_ends_clean(program: Program, at: 
         assert process.wait(60) == -signal.SIGKILL
         (build,) = builds(sandbox)
         if then == "run":
-            ended = program.imagecache("rebuild", *IN_FAMILY, **sandbox.env())
+            ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
             assert ended.returncode == 0, ended.stderr
             assert [name.partition("-")[0] for name in left(sandbox)] == ["images/cache"]
             return
-        ended = program.imagecache("rebuild", "--abort", build, **sandbox.env())
+        ended = program.imagecache("rebuild", "--yes", "--abort", build, **sandbox.env())
         # The last change is the VM's deletion: the build may be at its end by itself when the abort looks.
         assert ended.returncode == 0 or at == 6, ended.stderr
         assert left(sandbox) == [] if ended.returncode == 0 else [name[:7] for name in left(sandbox)] == ["images/"]
@@ -193,7 +193,7 @@ def test_a_build_is_gone_on_with_by_its_name_alone(program: Program) -> None:
         killer = Killer(at=1)
         sandbox.world.faults = killer
         process = subprocess.Popen(
-            [str(program.bin / "kubectl-imagecache"), "rebuild", *NAMED],
+            [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *NAMED],
             env={**program.env, **sandbox.env()},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -209,7 +209,7 @@ def test_a_build_is_gone_on_with_by_its_name_alone(program: Program) -> None:
 def test_ctrl_c_says_where_it_stands(program: Program) -> None:
     with cloud() as sandbox:
         process = subprocess.Popen(
-            [str(program.bin / "kubectl-imagecache"), "rebuild", *NAMED, "-o", "json"],
+            [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *NAMED, "-o", "json"],
             env={**program.env, **sandbox.env()},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -228,7 +228,7 @@ def test_preflight_says_everything_that_stands_in_the_way_and_makes_nothing(prog
         with sandbox.world.lock:
             sandbox.cloud.deny("compute.images.create")
             sandbox.cloud.limit("CPUS", 2)
-        found = program.imagecache("rebuild", *NAMED, "--network", "nowhere", **sandbox.env())
+        found = program.imagecache("rebuild", "--yes", *NAMED, "--network", "nowhere", **sandbox.env())
         assert found.returncode != 0
         for part in (
             "not permitted: compute.images.create on projects/sandbox-project",
@@ -265,12 +265,12 @@ def test_what_can_not_be_meant_is_refused(program: Program, args: tuple[str, ...
 
 def test_a_project_number_or_display_name_is_recognised(program: Program) -> None:
     with cloud() as sandbox:
-        number = program.imagecache("rebuild", *NAMED, "--project", "123456789012", **sandbox.env())
+        number = program.imagecache("rebuild", "--yes", *NAMED, "--project", "123456789012", **sandbox.env())
         assert number.stderr == (
             "error: 123456789012 is a project number, not an id\nhint: its id is sandbox-project: --project"
             " sandbox-project\n"
         )
-        name = program.imagecache("rebuild", *NAMED, "--project", "Sandbox Project", **sandbox.env())
+        name = program.imagecache("rebuild", "--yes", *NAMED, "--project", "Sandbox Project", **sandbox.env())
         assert "hint: perhaps sandbox-project;" in name.stderr
 
 
@@ -314,3 +314,15 @@ def test_every_flag_that_the_migration_guide_names_exists(program: Program) -> N
     known = {name for parameter in rebuild.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert len(rows) == 21
     assert named - known == set()
+
+
+def test_nothing_is_built_or_removed_unasked(program: Program) -> None:
+    with cloud() as sandbox:
+        refused = program.imagecache("rebuild", *NAMED, **sandbox.env())
+        kept = program.imagecache("rebuild", "--abort", "imagecache-4b9514f0fba2", **sandbox.env())
+        assert not left(sandbox)
+    for answer in (refused, kept):
+        assert (answer.returncode, answer.stderr.splitlines()[-2:]) == (
+            2,
+            ["error: nobody is there to be asked", "hint: add --yes"],
+        )
