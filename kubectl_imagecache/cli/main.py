@@ -20,8 +20,8 @@ COMMANDS = {
     "diff": "What a pool uses against what its cache disk holds.",
     "pulls": "What image pulls cost, and by which way the images came.",
     "rebuild": "Plan a new disk image for a pool, and build it.",
-    "disks": "What builds have made and left; remove what is orphaned.",
     "roll": "Move a node pool to a new disk image, safely and resumably.",
+    "disks": "What builds have made and left; remove what is orphaned.",
     "sandbox": "A cluster to try everything on, on this machine alone.",
     "version": "This program's version.",
 }

@@ -75,9 +75,9 @@ def test_versions(program: Program) -> None:
     [
         (["statsu"], 2, "No such command 'statsu'", "did you mean status?"),
         (
-            ["rebuild", "pool"],
+            ["bench", "pool"],
             2,
-            "No such command 'rebuild'",
+            "No such command 'bench'",
             "it is planned, but not in this version",
         ),
         (["status", "--outptu", "json"], 2, "No such option --outptu", "did you mean --output?"),

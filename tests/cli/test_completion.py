@@ -88,6 +88,9 @@ def test_the_real_kubectl_asks_us(program: Program) -> None:
         "list",
         "diff",
         "pulls",
+        "rebuild",
+        "roll",
+        "disks",
         "sandbox",
         "version",
     ]
