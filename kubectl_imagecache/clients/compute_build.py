@@ -100,6 +100,11 @@ class _Serial(msgspec.Struct):
     next: str = "0"
 
 
+# msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
+for _kind in (_Instance, _Image, _Disk, _Operation, _Serial):
+    msgspec.json.Decoder(_kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An operation of Compute."""

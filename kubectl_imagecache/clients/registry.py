@@ -82,6 +82,11 @@ class _Errors(msgspec.Struct):
     errors: list[_Error] | None = None
 
 
+# msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
+for _kind in (_Manifest, _Config, _Errors):
+    msgspec.json.Decoder(_kind)
+
+
 class Registry:
     """Reads images' descriptions, never their layers."""
 
