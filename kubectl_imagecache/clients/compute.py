@@ -60,6 +60,10 @@ class _Image(msgspec.Struct, rename="camel"):
     description: str | None = None
 
 
+# msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
+msgspec.json.Decoder(_Image)
+
+
 class Compute:
     """Compute Engine's API, read only."""
 

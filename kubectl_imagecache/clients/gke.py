@@ -102,6 +102,11 @@ class _Clusters(msgspec.Struct):
     clusters: list[_Cluster] | None = None
 
 
+# msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
+for _kind in (_Cluster, _Clusters):
+    msgspec.json.Decoder(_kind)
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterDocument:
     """One cluster with its pools, as a document told it."""

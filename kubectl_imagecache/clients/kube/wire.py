@@ -281,6 +281,11 @@ class Kind(Wire):
     kind: str | None = None
 
 
+# msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
+for _shape in (Page[Pod], Page[Node], Page[Event], Page[Workload], RawList, Kind, Resources):
+    msgspec.json.Decoder(_shape)
+
+
 def parse_time(text: str | None) -> datetime | None:
     """An RFC 3339 time as the API prints it, UTC; None if there is none or it can't be read."""
     if not text or len(text) > 40:
