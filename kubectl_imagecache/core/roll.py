@@ -48,6 +48,8 @@ class Origin:
 
     pool: str
     """The pool that it replaces."""
+    group: str
+    """One of that pool's instance groups: its name tells the pool from a later one of the same name."""
     scaling: Scaling
     """That pool's limits before the roll."""
     started: datetime

@@ -29,6 +29,7 @@ _OUTPUT_ONLY = frozenset(
         "kubeletCertInfo",
     }
 )
+_GROUP = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SCALING = re.compile(r"(off|on)-(\d+)-(\d+)-(\d+)-(\d+)-([a-z_]*)")
 
 
@@ -73,6 +74,28 @@ def scaling_json(scaling: Scaling) -> dict[str, Any]:
     return {"enabled": True, **{name: value for name, value in fields.items() if value}}
 
 
+def groups_of(pool: Mapping[str, Any]) -> list[str]:
+    """Names of the instance groups of a pool in GKE's JSON, sorted; GKE makes new ones, named anew, for each pool."""
+    return sorted(str(url).rpartition("/")[2] for url in pool.get("instanceGroupUrls") or ())
+
+
+def successors(pools: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+    """Names of those POOLS (GKE's JSON, by name) that a roll made in place of the pool NAME: at most one, if all is well.
+
+    A pool that was made again under that name has other instance groups: the roll that replaced the first is over.
+    """
+    old = pools.get(name)
+    made = sorted(
+        (origin.started, pool, origin.group)
+        for pool, found in pools.items()
+        if (origin := origin_of(found)) is not None and origin.pool == name
+    )
+    # While GKE deletes a pool its groups go one by one, and then they are gone: the last roll is the one that counts.
+    if old is None or old.get("status") == "STOPPING":
+        return [pool for _, pool, _ in made[-1:]]
+    return [pool for _, pool, group in made if group in groups_of(old)]
+
+
 def labels(origin: Origin) -> dict[str, str]:
     """ORIGIN as resource labels: keys and values of [a-z0-9_-], at most 63 characters."""
     s = origin.scaling
@@ -80,6 +103,7 @@ def labels(origin: Origin) -> dict[str, str]:
     packed = f"{state}-{s.least}-{s.most}-{s.total_least}-{s.total_most}-{s.policy.lower()}"
     return {
         f"{PREFIX}from": origin.pool,
+        f"{PREFIX}group": origin.group,
         f"{PREFIX}scaling": packed,
         f"{PREFIX}started": str(int(origin.started.timestamp())),
         f"{PREFIX}nodes": str(origin.nodes),
@@ -90,13 +114,20 @@ def origin_of(pool: Mapping[str, Any]) -> Origin | None:
     """What the resource labels of a pool in GKE's JSON say; None if they are absent or not ours."""
     found = (pool.get("config") or {}).get("resourceLabels") or {}
     name = str(found.get(f"{PREFIX}from") or "")
+    group = str(found.get(f"{PREFIX}group") or "")
     match = _SCALING.fullmatch(str(found.get(f"{PREFIX}scaling") or ""))
     started, nodes = str(found.get(f"{PREFIX}started") or ""), str(found.get(f"{PREFIX}nodes") or "0")
-    if not name or match is None or not re.fullmatch(r"[0-9]{1,11}", started) or not re.fullmatch(r"[0-9]{1,9}", nodes):
+    if (
+        not name
+        or not _GROUP.fullmatch(group)
+        or match is None
+        or not re.fullmatch(r"[0-9]{1,11}", started)
+        or not re.fullmatch(r"[0-9]{1,9}", nodes)
+    ):
         return None
     numbers = [int(match[group]) for group in range(2, 6)]
     scaling = Scaling(match[1] == "on", numbers[0], numbers[1], numbers[2], numbers[3], match[6].upper())
-    return Origin(name, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes))
+    return Origin(name, group, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes))
 
 
 def clone(
@@ -110,7 +141,7 @@ def clone(
     """The JSON that creates POOL's successor: everything as it is but for the name, the cache disk and our labels.
 
     PER_ZONE nodes; VERSIONS are those that GKE still offers (None: not known), without which the version is left to
-    GKE. Fields that this program doesn't know are kept.
+    GKE. Fields that this program doesn't know are kept. POOL must have instance groups.
     """
     made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in _OUTPUT_ONLY})
     made["name"] = name
@@ -124,7 +155,7 @@ def clone(
     config["gcfsConfig"] = {**(config.get("gcfsConfig") or {}), "enabled": True}
     kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(PREFIX)}
     zones = len(made.get("locations") or ()) or 1
-    origin = Origin(str(pool["name"]), scaling_of(pool), now, per_zone * zones)
+    origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, per_zone * zones)
     config["resourceLabels"] = {**kept, **labels(origin)}
     network = made.get("networkConfig")
     if isinstance(network, dict):

@@ -142,11 +142,12 @@ def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
 def _observe(tools: Tools, plan: RollPlan, run: _Run) -> RollView:
     project = tools.gke.target.project
     run.pools = {str(pool.get("name")): pool for pool in tools.gke.cluster().get("nodePools") or ()}
-    found = [p for p in run.pools.values() if (o := names.origin_of(p)) is not None and o.pool == plan.pool]
+    found = names.successors(run.pools, plan.pool)
     if len(found) > 1:
-        both = ", ".join(sorted(str(pool.get("name")) for pool in found))
-        raise Stopped(f"several pools say that they replace {plan.pool}: {both}", "delete the one that is not wanted")
-    raw_old, raw_new = run.pools.get(plan.pool), found[0] if found else None
+        raise Stopped(
+            f"several pools say that they replace {plan.pool}: {', '.join(found)}", "delete the one that is not wanted"
+        )
+    raw_old, raw_new = run.pools.get(plan.pool), run.pools[found[0]] if found else None
     old = roll_pool(raw_old, 0, project) if raw_old is not None else None
     new = roll_pool(raw_new, 0, project) if raw_new is not None else None
     nodes = [node for pool in (old, new) if pool is not None for node in tools.kube.nodes(pool.name)]
@@ -211,6 +212,8 @@ def _successor(tools: Tools, plan: RollPlan, run: _Run, now: datetime) -> dict[s
     old = run.pools[plan.pool]
     if plan.disk is None:
         raise Stopped(f"no disk image is named for {plan.pool}", "name it with --disk-image")
+    if not names.groups_of(old):
+        raise Stopped(f"GKE names no instance groups of {plan.pool}", "wait until it is RUNNING, and try again")
     per_zone = max(tools.gke.sizes(old), default=0)
     name = names.successor(plan.pool, run.pools)
     return names.clone(old, name, plan.disk, per_zone, tools.gke.versions(), now)

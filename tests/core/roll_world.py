@@ -120,7 +120,7 @@ class Cluster:
             return
         if isinstance(step, Create):
             old = self.pools["web"]
-            origin = Origin("web", old.scaling, self.now, old.size)
+            origin = Origin("web", "gke-c-web-1-grp", old.scaling, self.now, old.size)
             self.pools["web-r2"] = replace(old, name="web-r2", status="PROVISIONING", disks=(NEW,), origin=origin)
         elif isinstance(step, Scale):
             self.pools[step.pool] = replace(self.pools[step.pool], scaling=step.to)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import Done, Origin, RollPlan, Scaling, Stop
+from kubectl_imagecache.core.roll import Cordon, Done, Origin, RollPlan, Scaling, Stop
+from kubectl_imagecache.core.roll_decide import decide
 from kubectl_imagecache.core.roll_pool import clone, labels, origin_of, scaling_json, scaling_of, successor
 from tests.core.roll_world import NEW, Cluster, build, run
 
@@ -82,6 +83,21 @@ def test_a_rollback_from_anywhere_restores_the_limits_and_takes_the_new_pool_awa
     assert pool.scaling == cluster.limits
 
 
+def test_a_roll_that_died_half_way_through_a_cordon_cordons_the_rest_before_anything_else() -> None:
+    cluster = build(1, 3, {"a": (3, 0)}, autoscaled=False)
+    plan = RollPlan("web", NEW)
+    while True:
+        step = decide(plan, cluster.view({}))
+        if isinstance(step, Cordon):
+            break
+        cluster.take(step, plan, {}, 1000)
+        cluster.pass_time(5)
+    cluster.take(step, plan, {}, 1)
+    found = decide(plan, cluster.view({}))
+    assert isinstance(found, Cordon)
+    assert found.nodes == step.nodes[1:]
+
+
 NAMES = st.from_regex(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 
 
@@ -111,7 +127,7 @@ SCALINGS = st.builds(
 
 @given(NAMES, st.one_of(SCALINGS, st.just(Scaling())), st.integers(0, 4 * 10**9), st.integers(0, 10**4))
 def test_what_the_labels_say_comes_back_whole(name: str, scaling: Scaling, at: int, nodes: int) -> None:
-    origin = Origin(name, scaling, datetime.fromtimestamp(at, timezone.utc), nodes)
+    origin = Origin(name, f"gke-{name}-0a1b2c3d-grp", scaling, datetime.fromtimestamp(at, timezone.utc), nodes)
     found = labels(origin)
     assert origin_of({"config": {"resourceLabels": found}}) == origin
     assert all(len(text) <= 63 and text == text.lower() for pair in found.items() for text in pair)
@@ -125,7 +141,10 @@ def test_a_clone_keeps_what_it_does_not_know_and_drops_what_only_gke_writes() ->
         "status": "RUNNING",
         "selfLink": "x",
         "etag": "y",
-        "instanceGroupUrls": ["z"],
+        "instanceGroupUrls": [
+            "https://x/zones/b/instanceGroupManagers/g2",
+            "https://x/zones/a/instanceGroupManagers/g1",
+        ],
         "locations": ["a", "b"],
         "version": "1.32.1",
         "novelty": {"kept": 1},
@@ -157,6 +176,7 @@ def test_a_clone_keeps_what_it_does_not_know_and_drops_what_only_gke_writes() ->
             "resourceLabels": {
                 "team": "x",
                 "imagecache-roll-from": "web",
+                "imagecache-roll-group": "g1",
                 "imagecache-roll-scaling": "on-0-0-1-9-any",
                 "imagecache-roll-started": "1768467600",
                 "imagecache-roll-nodes": "6",

@@ -49,6 +49,16 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
     """A pool `web` with autoscaling, and on it a Deployment with a budget, and a DaemonSet."""
     for disk in (OLD, NEW):
         sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
+    add_pool(sandbox, nodes)
+    select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
+    for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):
+        sandbox.kube.create(controller(kind, name, select if kind == "Deployment" else {}))
+    sandbox.kube.create(budget("front", 2))
+    sandbox.world.clock.advance(300)
+
+
+def add_pool(sandbox: Sandbox, nodes: int) -> None:
+    """The pool `web`, its nodes there at once."""
     config = {
         "machineType": "n2-standard-8",
         "labels": {"role": "web"},
@@ -58,11 +68,6 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
     }
     pool = {"name": "web", "initialNodeCount": nodes, "locations": ["europe-west4-a"], "config": config}
     sandbox.cloud.add_pool(sandbox.cluster, {**pool, "autoscaling": SCALING})
-    select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
-    for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):
-        sandbox.kube.create(controller(kind, name, select if kind == "Deployment" else {}))
-    sandbox.kube.create(budget("front", 2))
-    sandbox.world.clock.advance(300)
 
 
 def controller(kind: str, name: str, select: dict[str, str], replicas: int = 3, image: str = IMAGE) -> dict[str, Any]:

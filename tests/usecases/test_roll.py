@@ -14,9 +14,9 @@ from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
-from kubectl_imagecache.usecases.roll import Interrupted, Stopped, roll
+from kubectl_imagecache.usecases.roll import Interrupted, Stopped, observe, roll
 from kubectl_imagecache.usecases.roll_lock import Locked
-from tests.usecases.roll_stage import NEW, OLD, SCALING, budget, controller, settings, stage, state_of, tools
+from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
 AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
@@ -49,6 +49,21 @@ def test_a_pool_comes_back_from_where_the_roll_stopped(sandbox: Sandbox, tmp_pat
     assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
     assert state_of(sandbox) == {**AS_IT_WAS, "pods": {"web": 4}}
     assert all("kubectl-imagecache" not in str(node["metadata"]) for node in sandbox.kube.objects("Node"))
+
+
+def test_a_pool_made_again_under_the_old_name_is_not_taken_for_the_one_that_was_replaced(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+    roll(mine, RollPlan("web", NEW))
+    add_pool(sandbox, 2)
+    view = observe(mine, RollPlan("web", NEW))
+    assert view.old is not None
+    assert (view.old.name, view.new) == ("web", None)
+    assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r3")
+    assert set(state_of(sandbox)["pools"]) == {"web-r2", "web-r3"}
 
 
 FAULTS = (
