@@ -20,7 +20,7 @@ def copy_up(folder: str, implied: Mapping[str, bool], below: Iterable[str]) -> N
     for name in sorted(implied, key=len):
         path = os.fsencode(name)
         for layer in lower:
-            source = layer + b"/" + resolve(path, lambda at, layer=layer: _link(layer + b"/" + at))  # type: ignore[misc]
+            source = layer + b"/" + resolve(path, lambda at, layer=layer: _link(layer + b"/" + at))  # type: ignore[misc] # bound now
             try:
                 status = os.lstat(source)
             except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Words for completion that must be read first: contexts and pool names; silent where they can't be."""
+"""Words for completion that must be read first: contexts, pools, disk images; silent where they can't be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubectl_imagecache.core.errors import UserError
+
+if TYPE_CHECKING:
+    from kubectl_imagecache.clients.kube import KubeOptions
 
 TIMEOUT_S = 2.0
 """For each request: completion that keeps a shell waiting is worse than none."""
@@ -41,11 +44,50 @@ def pools(given: Mapping[str, Any]) -> list[str]:
         return []
 
 
-def _of_cluster(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
-    from kubectl_imagecache.clients.kube import Kube, KubeOptions
+def disk_images(given: Mapping[str, Any]) -> list[str]:
+    """Names of the disk images in the project of the cluster that GIVEN flags name, at most 500."""
+    try:
+        return _in_project(given, os.environ)
+    except (UserError, OSError, ValueError):
+        return []
+
+
+def _in_project(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    from urllib.parse import quote
+
+    from kubectl_imagecache.clients.google_http import Api, GoogleHttp
+    from kubectl_imagecache.clients.http import Http, Limits
+    from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.retry import ONCE
+    from kubectl_imagecache.clients.target import ClusterTarget, gcloud_config, guess
+
+    kube = Kube.connect(_kube_options(given), env)
+    named = tuple(str(given.get(flag) or "") for flag in ("project", "location", "cluster_name"))
+    target = guess((named[0], named[1], named[2]), kube.context, kube.server, None, lambda: gcloud_config(env))
+    project = target.project if isinstance(target, ClusterTarget) else named[0] or gcloud_config(env).project
+    path = f"projects/{quote(project, safe=':')}/global/images"
+    google = GoogleHttp.from_env(env, Http(Limits(TIMEOUT_S, TIMEOUT_S), ONCE, env=env))
+    answer = google.get(
+        Api.COMPUTE,
+        f"{path}?maxResults=500",
+        permission="compute.images.list",
+        on=f"projects/{project}",
+        role="roles/compute.viewer",
+    )
+    return sorted(str(item.get("name") or "") for item in json.loads(answer.body).get("items") or ())
+
+
+def _kube_options(given: Mapping[str, Any]) -> KubeOptions:
+    from kubectl_imagecache.clients.kube import KubeOptions
 
     flags = {field.name: given[field.name] for field in dataclasses.fields(KubeOptions) if given.get(field.name)}
-    kube = Kube.connect(KubeOptions(**{**flags, "request_timeout_s": TIMEOUT_S}), env)
+    return KubeOptions(**{**flags, "request_timeout_s": TIMEOUT_S})
+
+
+def _of_cluster(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    from kubectl_imagecache.clients.kube import Kube
+
+    kube = Kube.connect(_kube_options(given), env)
     found: set[str] = set()
     for page in kube.json_pages("nodes"):
         for node in json.loads(page).get("items") or ():

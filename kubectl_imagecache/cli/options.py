@@ -164,7 +164,15 @@ def _contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [CompletionItem(name) for name in contexts(ctx.params) if name.startswith(incomplete)]
 
 
-def _pools(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_disk_images(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Disk images of the cluster's project."""
+    from kubectl_imagecache.cli.candidates import disk_images
+
+    return [CompletionItem(name) for name in disk_images(ctx.params) if name.startswith(incomplete)]
+
+
+def complete_pools(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The cluster's node pools that aren't named yet."""
     from kubectl_imagecache.cli.candidates import pools
 
     given = ctx.params.get("pools") or ()
@@ -319,7 +327,7 @@ def _decorated(function: Callable[..., Any], without: Collection[str]) -> Callab
     decorated: Callable[..., Any] = call
     for option in reversed(list(_options(without))):
         decorated = option(decorated)
-    return click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=_pools)(decorated)
+    return click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=complete_pools)(decorated)
 
 
 def with_cluster_flags(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -110,7 +110,7 @@ def pulls(pools: tuple[str, ...], flags: Flags, **given: object) -> int:
     """
     from kubectl_imagecache.cli.pulls_answer import Asked, answer_pulls
 
-    asked = Asked(**given)  # type: ignore[arg-type]
+    asked = Asked(**given)  # type: ignore[arg-type] # click has converted each
     if asked.watch and asked.recording:
         raise BadUsage("--watch and --from exclude each other", "--watch carries on a FILE that exists")
     if asked.watch_for and not asked.watch:

@@ -13,7 +13,15 @@ from typing import Any, TextIO
 
 import click
 
-from kubectl_imagecache.cli.options import Command, Flags, Option, Quantity, with_cluster_flags
+from kubectl_imagecache.cli.options import (
+    Command,
+    Flags,
+    Option,
+    Quantity,
+    complete_disk_images,
+    complete_pools,
+    with_cluster_flags,
+)
 from kubectl_imagecache.cli.roll_clock import work_clock
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
@@ -38,7 +46,13 @@ def _roll_options(function: Callable[..., Any]) -> Callable[..., Any]:
     what, how, out = "What to do", "How", "Output"
     duration = {"type": Quantity("duration", _seconds), "show_default": True}
     options = [
-        option(what, "--disk-image", default="", help="The disk image: NAME or projects/P/global/images/NAME."),
+        option(
+            what,
+            "--disk-image",
+            default="",
+            shell_complete=complete_disk_images,
+            help="The disk image: NAME or projects/P/global/images/NAME.",
+        ),
         option(what, "--dry-run", is_flag=True, help="Only print the checklist; exit 5 if it refuses."),
         option(what, "--status", "show", is_flag=True, help="Only print where the roll stands."),
         option(what, "--rollback", is_flag=True, help="Go back to the old pool; possible until it is deleted."),
@@ -75,7 +89,7 @@ class Choice:
 
 
 @click.command(cls=Command)
-@click.argument("pool")
+@click.argument("pool", shell_complete=complete_pools)
 @_roll_options
 @with_cluster_flags
 def roll(pool: str, flags: Flags, **given: Any) -> int:

@@ -68,14 +68,6 @@ class GoogleHttp:
         """POST the JSON QUESTION to PATH, which only reads; a 200. Raises as `get` does."""
         return self._call("POST", self._places[api] + path, question, 0, (permission, on, role))
 
-    def _call(self, method: str, url: str, body: bytes | None, max_bytes: int, asked: tuple[str, str, str]) -> Answer:
-        answer, token = self._once(method, url, body, None, max_bytes)
-        if answer.status == 401 and token is not None:
-            answer, token = self._once(method, url, body, token, max_bytes)
-        if answer.status == 200:
-            return answer
-        raise _refusal(answer, token, *asked)
-
     def change(
         self, api: Api, method: str, path: str, body: Mapping[str, Any], *, permission: str, on: str, role: str
     ) -> Answer:
@@ -84,16 +76,27 @@ class GoogleHttp:
         Raises Busy where it can be asked again later (an operation runs, the object has changed or is there already),
         Unavailable where it is not known whether it was done, and otherwise as `get` does.
         """
-        url, content = self._places[api] + path, json.dumps(body).encode() if body else None
-        answer, token = self._once(method, url, content, None, 0, repeatable=False)
+        content = json.dumps(body).encode() if body else None
+        return self._call(method, self._places[api] + path, content, 0, (permission, on, role), busy=True)
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        max_bytes: int,
+        asked: tuple[str, str, str],
+        busy: bool = False,
+    ) -> Answer:
+        """A 200, else an error; with BUSY it is sent but once, and what may pass is Busy."""
+        answer, token = self._once(method, url, body, None, max_bytes, not busy)
         if answer.status == 401 and token is not None:
-            answer, token = self._once(method, url, content, token, 0, repeatable=False)
+            answer, token = self._once(method, url, body, token, max_bytes, not busy)
         if answer.status == 200:
             return answer
-        if answer.status in (409, 412) or (answer.status == 400 and b"FAILED_PRECONDITION" in answer.body):
-            message, _ = _google_error(answer.body)
-            raise Busy(f"{on}: {message}", "it is asked again")
-        raise _refusal(answer, token, permission, on, role)
+        if busy and (answer.status in (409, 412) or b"FAILED_PRECONDITION" in answer.body):
+            raise Busy(f"{asked[1]}: {_google_error(answer.body)[0]}", "it is asked again")
+        raise _refusal(answer, token, *asked)
 
     def _once(
         self,
@@ -102,7 +105,7 @@ class GoogleHttp:
         body: bytes | None,
         refused: AccessToken | None,
         max_bytes: int,
-        repeatable: bool = True,
+        repeatable: bool,
     ) -> tuple[Answer, AccessToken | None]:
         token = self._auth.token(instead_of=refused) if may_have_token(url) else None
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}

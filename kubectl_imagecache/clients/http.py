@@ -104,7 +104,7 @@ class Http:
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url
-            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023
+            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023 - called at once
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer

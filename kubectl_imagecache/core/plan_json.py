@@ -187,7 +187,7 @@ def _read_output(data: Mapping[str, Any]) -> Output:
 def _read(kind: Callable[..., T], data: Mapping[str, Any]) -> T:
     """A flat dataclass of texts, numbers, flags and tuples of texts, field by field as its defaults are."""
     found: dict[str, Any] = {}
-    fields = {_camel(f.name): f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {_camel(f.name): f for f in dataclasses.fields(kind)}  # type: ignore[arg-type] # KIND is called, too
     if set(data) != set(fields):
         odd = sorted(set(data) ^ set(fields))
         raise ValueError(f"fields missing or unknown: {', '.join(odd)[:100]}")

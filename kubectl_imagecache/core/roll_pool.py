@@ -80,7 +80,7 @@ def groups_of(pool: Mapping[str, Any]) -> list[str]:
 
 
 def successors(pools: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
-    """Names of those POOLS (GKE's JSON, by name) that a roll made in place of the pool NAME: at most one, if all is well.
+    """Names of those POOLS (GKE's JSON, by name) that a roll made in place of the pool NAME: one at the most, normally.
 
     A pool that was made again under that name has other instance groups: the roll that replaced the first is over.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from tests.cli.conftest import ROOT, Program
 
 COMPLETIONS = ROOT / "completions"
@@ -66,6 +67,14 @@ def test_pool_names_come_from_the_cluster_and_none_is_offered_twice(program: Pro
     pools, directive = candidates(program, "status", "--sandbox", "")
     assert len(pools) >= 3 and directive == ":4"
     assert candidates(program, "diff", "--sandbox", pools[0], "")[0] == pools[1:]
+
+
+def test_a_roll_is_offered_pools_and_disk_images(program: Program) -> None:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
+        env = sandbox.env()
+        assert candidates(program, "roll", "in", **env) == (["inference"], ":4")
+        found = candidates(program, "roll", "inference", "--disk-image", "inference-", **env)
+    assert found == (["inference-2025-12", "inference-2026-01"], ":4")
 
 
 @pytest.mark.parametrize("broken", ["missing", "garbage", "unreachable"])

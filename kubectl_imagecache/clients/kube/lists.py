@@ -67,7 +67,7 @@ def decode_page(body: bytes, item: type[Item], what: str, unreadable: Unreadable
     Raises BadAnswer if the page as a whole can't be read.
     """
     try:
-        page = decoder_of(wire.Page[item]).decode(body)  # type: ignore[valid-type]
+        page = decoder_of(wire.Page[item]).decode(body)  # type: ignore[valid-type] # made at run time
         return Page(page.items or [], (page.metadata.next if page.metadata else None) or "")
     except msgspec.ValidationError:
         pass

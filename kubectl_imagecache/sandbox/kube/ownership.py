@@ -166,7 +166,7 @@ def _drop(obj: Obj, path: Path) -> None:
         for part in path[:-2]:
             parent = _step(parent, part)
         if at in parent:
-            parent.remove(at)  # type: ignore[attr-defined]
+            parent.remove(at)  # type: ignore[attr-defined] # a list: AT was found in it
     elif last.startswith("f:") and isinstance(at, dict):
         at.pop(last[2:], None)
     elif last.startswith("v:") and isinstance(at, list) and json.loads(last[2:]) in at:

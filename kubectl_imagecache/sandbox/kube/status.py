@@ -120,8 +120,8 @@ def conflict(kind: Kind, name: str, why: str = "") -> ApiError:
 
 def invalid(kind: Kind, name: str, field: str, message: str, reason: str = "FieldValueInvalid") -> ApiError:
     """422 for one bad field."""
-    details = {"name": name, "group": kind.group, "kind": kind.kind}
-    details |= {"causes": [{"reason": reason, "message": message, "field": field}]}  # type: ignore[dict-item]
+    causes = [{"reason": reason, "message": message, "field": field}]
+    details = {"name": name, "group": kind.group, "kind": kind.kind, "causes": causes}
     group = f".{kind.group}" if kind.group else ""
     return ApiError(422, f'{kind.kind}{group} "{name}" is invalid: {field}: {message}', details=details)
 
