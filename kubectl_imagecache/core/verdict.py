@@ -98,7 +98,9 @@ def disk_reasons(
     if newer is not None and _is_newer(newer, image):
         yield NewerInFamily(disk.image, newer.ref, image.family)
     if image.created is not None:
-        older = [n for n in nodes if n.created and n.created < image.created and disk.image in n.cache_disks]
+        # Kubernetes' times are whole seconds, Compute's are not.
+        made = image.created.replace(microsecond=0)
+        older = [n for n in nodes if n.created and n.created < made and disk.image in n.cache_disks]
         if older:
             yield DiskImageRecreated(disk.image, image.created, len(older), len(nodes))
     arch = pool.arch or next((n.arch for n in nodes if n.arch), "")

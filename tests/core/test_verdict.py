@@ -141,6 +141,11 @@ def test_nodes_older_than_their_disk_image_show_that_it_was_made_again() -> None
     assert on_disk(KNOWN, elsewhere) == []
 
 
+def test_a_fraction_of_a_second_makes_no_node_older_than_its_disk_image() -> None:
+    image = replace(KNOWN, created=NOW + timedelta(milliseconds=900))
+    assert on_disk(image, node("n1", created=NOW)) == []
+
+
 def test_a_family_is_followed_forwards_only() -> None:
     newer = disk_image(ref=DiskImageRef("p", "cache-2"), created=NOW + timedelta(days=1))
     older = disk_image(ref=DiskImageRef("p", "cache-0"), created=NOW - timedelta(days=1))
