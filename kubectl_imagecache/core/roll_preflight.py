@@ -168,7 +168,7 @@ def _selectors(plan: RollPlan, facts: Facts) -> Check:
     if not facts.pins:
         return Check("selectors", Result.OK, "no workload selects the pool's name or its disk's label")
     details = tuple(f"{pin}: {pin.by} {pin.key}={pin.value}{_mend(pin, plan)}" for pin in facts.pins)
-    text = f"{len(facts.pins)} workloads select {facts.pool.name} or its disk: their pods would stay Pending"
+    text = f"pods would stay Pending: their workloads select {facts.pool.name} or its disk"
     fixed = plan.repin and all(pin.mendable for pin in facts.pins)
     return Check("selectors", Result.WARN if fixed else Result.REFUSE, text, details)
 
@@ -184,13 +184,9 @@ def _budgets(facts: Facts) -> Check:
         return Check("budgets", Result.WARN, "the PodDisruptionBudgets could not be read")
     tight = [budget for budget in facts.budgets if budget.allowed <= 0]
     if not tight:
-        return Check(
-            "budgets", Result.OK, f"{len(facts.budgets)} budgets cover pods of the pool, all allow a disruption"
-        )
+        return Check("budgets", Result.OK, "every budget that covers the pool's pods allows a disruption")
     details = tuple(f"{budget.name}: {', '.join(budget.pods)}" for budget in tight)
-    return Check(
-        "budgets", Result.WARN, f"{len(tight)} budgets allow no disruption now: their pods are waited for", details
-    )
+    return Check("budgets", Result.WARN, "some budgets allow no disruption now: their pods are waited for", details)
 
 
 def _quota(facts: Facts) -> Check:

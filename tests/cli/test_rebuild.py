@@ -326,3 +326,8 @@ def test_nothing_is_built_or_removed_unasked(program: Program) -> None:
             2,
             ["error: nobody is there to be asked", "hint: add --yes"],
         )
+
+
+def test_an_arm_pool_is_built_for_on_an_arm_machine(program: Program) -> None:
+    found = program.imagecache("rebuild", "web-arm64", "--sandbox=mixed", "-q", "-o", "json")
+    assert found.returncode == 0, found.stderr

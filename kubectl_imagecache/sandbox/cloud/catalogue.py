@@ -29,6 +29,7 @@ PUBLIC_PROJECTS = ("debian-cloud", "cos-cloud", "ubuntu-os-cloud")
 
 PUBLIC_IMAGES = (
     ("debian-12-bookworm-v20260114", "debian-12", "debian-cloud"),
+    ("debian-12-bookworm-arm64-v20260114", "debian-12-arm64", "debian-cloud"),
     ("debian-11-bullseye-v20251209", "debian-11", "debian-cloud"),
     ("cos-117-18613-75-4", "cos-117-lts", "cos-cloud"),
     ("ubuntu-2204-jammy-v20260112", "ubuntu-2204-lts", "ubuntu-os-cloud"),

@@ -46,7 +46,8 @@ class Cloud:
             catalogue.furnish(self.state, name)
         for name, family, public in catalogue.PUBLIC_IMAGES:
             link = f"projects/{public}/global/images/{name}"
-            self.add_image({"name": name, "family": family, "selfLink": link})
+            arch = "ARM64" if "arm64" in name else "X86_64"
+            self.add_image({"name": name, "family": family, "selfLink": link, "architecture": arch})
 
     def handle_gke(self, request: Request) -> Response:
         """Answer one call of GKE's API."""
