@@ -288,9 +288,12 @@ def _showing(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[
     yield option(_OUTPUT, "--debug", is_flag=True, expose_value=False, help="Show a traceback if something goes wrong.")
     yield option(_SOURCE, "--from", "from_folder", type=_FOLDER, help="Read a folder of files that --save wrote.")
     yield option(_SOURCE, "--save", "save_folder", type=_FOLDER, help="Also write what was read, for --from.")
-    yield option(
-        _SOURCE, "--sandbox", type=Scenario(), default="", metavar="[=SCENARIO]", help="Show it on a sandbox cluster."
-    )
+    yield _sandbox(option)
+
+
+def _sandbox(option: Callable[..., Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    text = "Show it on a sandbox cluster."
+    return option(_SOURCE, "--sandbox", type=Scenario(), default="", metavar="[=SCENARIO]", help=text)
 
 
 _ABSENT: dict[str, Any] = {
@@ -331,7 +334,7 @@ def _decorated(function: Callable[..., Any], without: Collection[str]) -> Callab
 
 
 def with_cluster_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags that name a cluster, and no others; it is called as FUNCTION(flags=…, **its own)."""
+    """Give a command only the flags that name a cluster or a sandbox; it is called as FUNCTION(flags=…, **its own)."""
     nothing: dict[str, Any] = dict.fromkeys((field.name for field in fields(Flags)), "")
     nothing |= {"namespaces": (), "ignore": (), "as_groups": (), "output": "table", "color": "auto", "config": None}
     nothing |= dict.fromkeys(("include_templates", "system", "min_coverage", "min_size", "rate", "request_timeout"))
@@ -344,6 +347,6 @@ def with_cluster_flags(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(flags=Flags(**{**nothing, **mine}), **given)
 
     decorated: Callable[..., Any] = call
-    for option in reversed(list(_connecting(_option))):
+    for option in reversed([*_connecting(_option), _sandbox(_option)]):
         decorated = option(decorated)
     return decorated

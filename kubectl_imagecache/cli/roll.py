@@ -103,6 +103,8 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
       {program} roll web --disk-image web-2026-01
       # Keep the old pool, empty, for half an hour before it is deleted
       {program} roll web --disk-image web-2026-01 --soak 30m
+      # Watch one on a sandbox
+      {program} roll web --disk-image web-2026-01 --sandbox --repin
       # Where does it stand; and back again
       {program} roll web --status
       {program} roll web --rollback
@@ -112,10 +114,14 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
     pods are evicted, budget by budget. Exit 5: stopped, run it again.
     Exit 6: somebody else rolls this pool.
     """
-    choice = Choice(given["dry_run"], given["show"], given["yes"], given["format_"] == "json")
+    # Nobody has to be asked about a sandbox that ends with the command.
+    choice = Choice(given["dry_run"], given["show"], given["yes"] or bool(flags.sandbox), given["format_"] == "json")
     if given["rollback"] and (given["disk_image"] or given["dry_run"]):
         raise BadUsage("--rollback needs no --disk-image and has no --dry-run")
-    return _run(flags, _plan(pool, given), given["disk_image"], choice, os.environ)
+    from kubectl_imagecache.cli.connect import surrounding
+
+    with surrounding(flags, os.environ) as around:
+        return _run(flags, _plan(pool, given), given["disk_image"], choice, around.env)
 
 
 def _plan(pool: str, given: Mapping[str, Any]) -> RollPlan:

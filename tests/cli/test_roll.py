@@ -13,6 +13,7 @@ import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
+from tests.cli.conftest import Program
 from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -161,3 +162,9 @@ def test_events_are_a_line_of_json_each(sandbox: Sandbox, tmp_path: Path) -> Non
     assert [event["kind"] for event in events[:2]] == ["preflight", "create"]
     assert events[-1] == {"kind": "end", "text": "web is replaced by web-r2", "back": False}
     assert {"scale", "cordon", "mark", "evict", "delete"} <= {event["kind"] for event in events}
+
+
+def test_a_whole_roll_can_be_watched_on_a_sandbox(program: Program) -> None:
+    found = program.imagecache("roll", "web", "--disk-image", "web-2026-01", "--repin", "--sandbox")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[-1].endswith("web is replaced by web-r2")
