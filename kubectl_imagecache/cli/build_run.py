@@ -14,7 +14,7 @@ from kubectl_imagecache.cli import config
 from kubectl_imagecache.cli.answer import Progress, policy, screen
 from kubectl_imagecache.cli.build_order import order_of, wishes_of
 from kubectl_imagecache.cli.build_progress import teller
-from kubectl_imagecache.cli.connect import Surrounding, connected, live, scope_of, surrounding
+from kubectl_imagecache.cli.connect import Surrounding, connected, http_of, live, scope_of, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
 from kubectl_imagecache.clients.compute_build import BuildCompute
@@ -66,7 +66,7 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
     if build.gcp_oauth:
         env["GOOGLE_APPLICATION_CREDENTIALS"] = str(Path(build.gcp_oauth).resolve())
     with surrounding(flags, env) as around:
-        session = Session(flags, build, around, GoogleHttp.from_env(around.env), settings)
+        session = Session(flags, build, around, GoogleHttp.from_env(around.env, http_of(flags, around.env)), settings)
         if build.abort:
             return _abort(session)
         if build.resume:

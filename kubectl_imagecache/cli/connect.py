@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from kubectl_imagecache.cli.config import Settings
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.clients.kube.options import KubeOptions, Scope
+from kubectl_imagecache.clients.retry import REAL, Pace
 from kubectl_imagecache.core.clock import Clock, SystemClock
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.views import CloudView, Gap
 from kubectl_imagecache.usecases.status import Sources
 
 if TYPE_CHECKING:
+    from kubectl_imagecache.clients.http import Http
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.target import ClusterTarget
     from kubectl_imagecache.sandbox.embedded import Sandbox
@@ -186,14 +188,13 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
     from kubectl_imagecache.clients.compute import Compute, cloud_view
     from kubectl_imagecache.clients.gke import Gke
     from kubectl_imagecache.clients.google_http import GoogleHttp
-    from kubectl_imagecache.clients.http import Http, Limits
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.registry import Registry
     from kubectl_imagecache.clients.target import gcloud_config, guess
 
     env = around.env
     kube = Kube.connect(kube_options(flags), env)
-    http = Http(Limits(read_s=flags.request_timeout) if flags.request_timeout else Limits(), env=env)
+    http = http_of(flags, env)
     auth = google_auth.from_env(env, http)
     google = GoogleHttp.from_env(env, http, auth)
     gke, compute = Gke(google), Compute(google)
@@ -228,6 +229,13 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
         _save(folder, kube, None if isinstance(found, Gap) else found, seen)
 
     return Connection(sources, save)
+
+
+def http_of(flags: Flags, env: Mapping[str, str], pace: Pace = REAL) -> Http:
+    """Connections to Google and registries, within --request-timeout, waiting by PACE."""
+    from kubectl_imagecache.clients.http import Http, Limits
+
+    return Http(Limits(read_s=flags.request_timeout) if flags.request_timeout else Limits(), pace=pace, env=env)
 
 
 def cluster_name(target: ClusterTarget) -> str:

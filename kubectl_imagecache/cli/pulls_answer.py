@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kubectl_imagecache.cli import config
 from kubectl_imagecache.cli.answer import Progress, policy, screen, warning
-from kubectl_imagecache.cli.connect import Surrounding, clock, cluster_name, kube_options, surrounding
+from kubectl_imagecache.cli.connect import Surrounding, clock, cluster_name, http_of, kube_options, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.clients.kube.options import Scope
 from kubectl_imagecache.core.errors import BadUsage, UserError
@@ -122,7 +122,7 @@ def _live(
     from kubectl_imagecache.usecases.status import Options, status
 
     env = around.env
-    kube, google = Kube.connect(kube_options(flags), env), GoogleHttp.from_env(env)
+    kube, google = Kube.connect(kube_options(flags), env), GoogleHttp.from_env(env, http_of(flags, env))
     named = (flags.project, flags.location, flags.cluster_name)
     target = guess(named, kube.context, kube.server, Gke(google).clusters, lambda: gcloud_config(env))
     if want_logs and isinstance(target, Gap):

@@ -143,12 +143,11 @@ def _plan(pool: str, given: Mapping[str, Any]) -> RollPlan:
 
 
 def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Mapping[str, str]) -> int:
-    from kubectl_imagecache.cli.connect import kube_options
+    from kubectl_imagecache.cli.connect import http_of, kube_options
     from kubectl_imagecache.clients.compute import Compute
     from kubectl_imagecache.clients.gke import Gke, disk_image_ref
     from kubectl_imagecache.clients.gke_roll import RollGke
     from kubectl_imagecache.clients.google_http import GoogleHttp
-    from kubectl_imagecache.clients.http import Http
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.kube.roll import RollKube
     from kubectl_imagecache.clients.retry import Pace
@@ -159,7 +158,7 @@ def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Map
 
     clock = work_clock(env)
     kube = Kube.connect(kube_options(flags), env, clock=clock)
-    google = GoogleHttp.from_env(env, Http(env=env, pace=Pace(lambda: clock.now().timestamp(), clock.sleep)))
+    google = GoogleHttp.from_env(env, http_of(flags, env, Pace(lambda: clock.now().timestamp(), clock.sleep)))
     named = (flags.project, flags.location, flags.cluster_name)
     target = guess(named, kube.context, kube.server, Gke(google).clusters, lambda: gcloud_config(env))
     if isinstance(target, Gap):

@@ -72,7 +72,7 @@ _INVALID = _words(rf"Failed to (?:apply default image tag|inspect image) {_QUOTE
 # `Error: ErrImagePull` and the like follow an event that tells more; other such errors are a container's own.
 _ECHO = _words(r"Error: .*")
 _STREAMED = re.compile(r"Image `?(?P<image>[^\s`\"]+)`? is backed by image streaming\.?.*", re.ASCII | re.DOTALL)
-# Nobody could confirm GKE's exact words for cache disks: docs/sources.md, "events".
+# Nobody could confirm GKE's exact words for cache disks: docs/facts.md.
 _DISK = re.compile(r"Image [`\"]?(?P<image>[^\s`\"]+)[`\"]? .*secondary (?:boot )?disk.*", re.ASCII | re.DOTALL | re.I)
 _DISK_REASON = re.compile(r"secondary(?:boot)?disk", re.I)
 REASONS = frozenset(

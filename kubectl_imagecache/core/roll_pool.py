@@ -13,7 +13,7 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import Origin, Scaling
 
 LONGEST = 40
-"""Characters in a pool's name (facts: replacing a pool)."""
+"""Characters in a pool's name (docs/facts.md)."""
 PREFIX = "imagecache-roll-"
 """Of the resource labels (config.resourceLabels); GKE keeps them with the pool, whatever happens to its nodes."""
 _OUTPUT_ONLY = frozenset(

@@ -7,7 +7,7 @@ import re
 from kubectl_imagecache.core.pull_records import LayersRecord
 
 # `Image R is backed by secondary boot disk caching by 100.0% (27/27 layers), by image streaming by 0.0% (0/27 layers).`
-# (docs/sources.md, "the snapshotter's log"). Each part may be missing.
+# (docs/facts.md). Each part may be missing.
 _IMAGE = re.compile(r"Image [`\"]?(?P<image>[^\s`\"]+)[`\"]? is backed by (?P<parts>.+)", re.ASCII | re.DOTALL)
 _PART = r"{way} by [0-9.]{{1,8}}% \((?P<some>[0-9]{{1,6}})/(?P<all>[0-9]{{1,6}}) layers\)"
 _DISK = re.compile(_PART.format(way=r"secondary (?:boot )?disk (?:caching|cache)"), re.ASCII | re.I)

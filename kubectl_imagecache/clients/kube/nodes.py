@@ -11,7 +11,7 @@ from kubectl_imagecache.clients.kube.pods import POOL_LABEL
 from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, NodeFacts, NodeShape, Taint
 from kubectl_imagecache.core.views import Gap
 
-# Both spellings are seen on nodes: docs/sources.md, "cache disks".
+# Both spellings are seen on nodes: docs/facts.md.
 DISK_LABELS = (
     "cloud.google.com.node-restriction.kubernetes.io/gke-secondary-boot-disk-",
     "cloud.google.com/gke-secondary-boot-disk-",
