@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "clients": {"core", "clients"},
     "builder": {"core", "builder"},
     "usecases": {"core", "clients", "builder", "usecases"},
-    "sandbox": {"core", "sandbox"},
+    "sandbox": {"core", "builder", "sandbox"},
     "cli": {"core", "render", "clients", "usecases", "sandbox", "cli"},
 }
 HEAVY = ("google", "kubernetes", "msgspec", "yaml", "tabulate", "urllib3", "requests", "cryptography")

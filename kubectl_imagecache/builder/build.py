@@ -55,6 +55,7 @@ def resolve_all(job: Job, reporter: Reporter) -> list[ResolvedImage]:
             manifest=image.manifest,
             bytes=sum(layer.size for layer in image.layers),
             layers=[layer.chain_id for layer in image.layers],
+            sizes=[layer.size for layer in image.layers],
         )
         if any(layer.media_type.endswith("zstd") for layer in image.layers) and not has_zstd():
             raise BuildFailed(

@@ -6,14 +6,17 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from kubectl_imagecache.cli.options import Flags
-from kubectl_imagecache.render.text import duration, gib, mib_per_s, neutral
+from kubectl_imagecache.render.text import cut, duration, gib, mib_per_s, neutral
 from kubectl_imagecache.usecases.builder_report import Progress
 
 _BAR = 24
-_SAID = ("step", "phase", "retry", "lost", "removing")
+_IMAGES = 8
+"""Bars of container images at one time, besides the one of all."""
+_SAID = ("step", "phase", "retry", "note", "lost", "removing")
 
 
 class Teller:
@@ -23,8 +26,9 @@ class Teller:
         """WAY: `json`, `name` or `table`; JSON goes to OUT, what is for people to ERR, the result to OUT."""
         self._out, self._err, self._way, self._quiet = out, err, way, quiet
         self._bar = err.isatty() and way == "table" and not quiet
-        self._drawn = False
+        self._drawn = 0
         self._quarter = 0
+        self._whole: set[str] = set()
 
     def event(self, name: str, fields: Mapping[str, Any]) -> None:
         """Something happened."""
@@ -54,11 +58,11 @@ class Teller:
         self._out.flush()
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Take the bars away."""
         if self._drawn:
-            self._err.write("\r\x1b[K")
+            self._err.write("\r" + "\x1b[A" * (self._drawn - 1) + "\x1b[J")
             self._err.flush()
-            self._drawn = False
+            self._drawn = 0
 
     def _json(self, name: str, fields: Mapping[str, Any]) -> None:
         plain = {key: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for key, v in fields.items()}
@@ -75,13 +79,27 @@ class Teller:
             f"{gib(progress.bytes)} of {gib(progress.of)}, layer {progress.layers_done} of {progress.layers},"
             f" {mib_per_s(rate)}{left}"
         )
+        whole = [i.reference for i in progress.images if i.bytes >= i.of and i.reference not in self._whole]
+        if whole:
+            self.clear()
+            self._whole |= set(whole)
+            self._err.writelines(f"{neutral(reference)}: all layers are on the disk\n" for reference in whole)
         if self._bar:
-            self._err.write(f"\r\x1b[K[{'#' * int(share * _BAR):<{_BAR}}] {text}")
+            columns = get_terminal_size().columns - 1
+            under_way = [i for i in progress.images if 0 < i.bytes < i.of][:_IMAGES]
+            lines = [_line(i.bytes / i.of, neutral(i.reference), columns) for i in under_way]
+            self.clear()
+            self._err.write("\n".join([*lines, _line(share, text, columns)]))
             self._err.flush()
-            self._drawn = True
+            self._drawn = len(lines) + 1
         elif int(share * 4) > self._quarter:
             self._quarter = int(share * 4)
             self._err.write(f"{text}\n")
+
+
+def _line(share: float, text: str, columns: int) -> str:
+    # Never wrapped: what is drawn is taken away line by line.
+    return cut(f"[{'#' * int(share * _BAR):<{_BAR}}] {share:4.0%} {text}", columns)
 
 
 def teller(flags: Flags, quiet: bool) -> Teller:
@@ -95,6 +113,8 @@ def _words(name: str, fields: Mapping[str, Any]) -> str:
         return f"{fields['build']}: {fields['step']}"
     if name == "phase":
         return f"on the VM: {fields.get('phase', '')}"
+    if name == "note":
+        return f"note: {fields.get('text', '')}"
     if name == "lost":
         what = f"{fields['bytes']} bytes" if "bytes" in fields else f"{fields.get('lines')} lines"
         return f"{what} of the VM's report were lost"

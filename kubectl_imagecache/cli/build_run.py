@@ -220,8 +220,6 @@ def _already(session: Session, name: str) -> int:
 
 def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
     log = _log_file(session.around.env, plan.build)
-    if session.flags.sandbox and not session.build.quiet:
-        sys.stderr.write("note: the sandbox plays the VM: the bytes that it reports are not pulled\n")
     tell = teller(session.flags, session.build.quiet)
     try:
         with log.open("a", encoding="utf-8", errors="replace") as out:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 NOW = "KUBECTL_IMAGECACHE_NOW"
 """Environment variable: the present, ISO 8601, as a sandbox sets it so that ages repeat."""
+DISKS = "KUBECTL_IMAGECACHE_SANDBOX_DISKS"
+"""Environment variable: a folder in which a sandbox of one command leaves the disks that it built for real."""
+REAL_STEP_S = 0.5
+"""Between two looks at a sandbox's VM that is real."""
 _LIVE_ONLY = ("context", "kubeconfig", "cluster", "user", "server", "project", "location")
 
 
@@ -75,7 +79,10 @@ class SandboxClock:
             return self.sandbox.world.clock.now()
 
     def sleep(self, seconds: float) -> None:
-        """Let SECONDS pass in the sandbox, at once."""
+        """Let SECONDS pass in the sandbox: at once, unless something there goes on in real time."""
+        if self.sandbox.world.clock.real:
+            seconds = min(seconds, REAL_STEP_S)
+            SystemClock().sleep(seconds)
         with self.sandbox.world.lock:
             self.sandbox.world.clock.advance(seconds)
             self.sandbox.world.changed.notify_all()
@@ -102,7 +109,8 @@ def surrounding(flags: Flags, env: Mapping[str, str]) -> Iterator[Surrounding]:
     from kubectl_imagecache.sandbox.embedded import Sandbox
     from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
 
-    with Sandbox(SandboxSettings(scenario=flags.sandbox)) as sandbox:
+    disks = Path(env[DISKS]) if env.get(DISKS) else None
+    with Sandbox(SandboxSettings(scenario=flags.sandbox, disks=disks)) as sandbox:
         inside = {**env, **sandbox.env()}
         # The sandbox's made-up images have no place among the user's real ones.
         inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))

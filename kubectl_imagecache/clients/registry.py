@@ -93,7 +93,10 @@ class Registry:
     def __init__(
         self, http: Http, auth: RegistryAuth, mirrors: Mapping[str, str] | None = None, cache: FactsCache | None = None
     ) -> None:
-        """MIRRORS: host to the base URL where it is reached; `*` to one under which every host is `/HOST`."""
+        """MIRRORS: host to the base URL where it is reached; `*` to one under which every host is `/HOST`.
+
+        Registries on this machine are never mirrored by `*`: a sandbox's user may have real ones.
+        """
         self._http, self._auth, self._mirrors, self._cache = http, auth, mirrors or {}, cache
 
     @classmethod
@@ -202,11 +205,12 @@ class Registry:
     def _place(self, host: str) -> Place:
         if host in self._mirrors:
             return Place(host, self._mirrors[host])
-        if "*" in self._mirrors:
+        local = is_loopback(f"//{host}")
+        if "*" in self._mirrors and not local:
             return Place(host, f"{self._mirrors['*']}/{host}")
         if host == "docker.io":
             return Place(host, "https://registry-1.docker.io")
-        scheme = "http" if is_loopback(f"//{host}") else "https"
+        scheme = "http" if local else "https"
         return Place(host, f"{scheme}://{host}")
 
     def _refusal(self, answer: Answer, ref: ImageRef, place: Place) -> UserError:

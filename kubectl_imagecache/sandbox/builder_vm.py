@@ -1,4 +1,4 @@
-"""Plays the builder on a VM: reads the job out of the start-up script, and reports what the real one would."""
+"""The builder on a sandbox's VM: played for made-up container images, run for real for real ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kubectl_imagecache.core.contents import Layer
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.cloud import BootHook, Machine
+from kubectl_imagecache.sandbox.real_vm import RealVms, missing
 
 BYTES_PER_S = 180 * 2**20
 """Compressed bytes that the VM brings in a (virtual) second."""
@@ -19,17 +20,30 @@ BOOT_S = 15.0
 _JOB = re.compile(r"job\.json\" <<'END'\n(?P<job>[A-Za-z0-9+/=\s]+)\nEND\n")
 
 
-def played_builder(catalog: Catalog) -> BootHook:
-    """A hook for Cloud.on_boot; machines whose start-up script is not a build are left alone."""
+def builder_vm(catalog: Catalog, vms: RealVms) -> BootHook:
+    """A hook for Cloud.on_boot; machines whose start-up script is not a build are left alone.
+
+    Container images that the sandbox has made up have no bytes: for them the builder is played. Any others are
+    in real registries, and the start-up script runs as it is, where this machine can do that.
+    """
 
     def boot(machine: Machine) -> None:
         found = _JOB.search(machine.metadata("startup-script"))
-        if found is not None:
-            job = json.loads(base64.b64decode(found["job"]))
+        if found is None:
+            return
+        job = json.loads(base64.b64decode(found["job"]))
+        if any(catalog.tags(_repository(image)) is not None for image in job["images"]) or missing():
             machine.write_serial("[    0.000000] Linux version 6.1.0 (played by the sandbox)\r\n")
             machine.after(BOOT_S, lambda: _Run(machine, catalog, job).begin())
+        else:
+            vms.boot(machine)
 
     return boot
+
+
+def _repository(image: dict[str, Any]) -> str:
+    name, _, _ = str(image["reference"]).partition("@")
+    return name if ":" not in name.rpartition("/")[2] else name.rpartition(":")[0]
 
 
 class _Run:
@@ -45,19 +59,21 @@ class _Run:
     def begin(self) -> None:
         """Resolve the images, then bring layer after layer."""
         images = self._job["images"]
+        self._say("note", text="the sandbox plays the VM: the bytes that it reports are not pulled")
         self._say("phase", phase="resolve", images=len(images))
         known: dict[str, Layer] = {}
         for image in images:
-            name, _, _ = image["reference"].partition("@")
-            repository = name if ":" not in name.rpartition("/")[2] else name.rpartition(":")[0]
+            repository = _repository(image)
             try:
                 facts = self._catalog.facts(f"{repository}@{image['digest']}", image["platform"].split("/")[1])
             except (BadUsage, KeyError):
                 words = f"manifests/{image['digest']} of {repository}: 404 Not Found"
-                self._say("failed", kind="registry", message=words, hint="", needed=None)
+                hint = f"to build real container images the sandbox lacks {lacks}" if (lacks := missing()) else ""
+                self._say("failed", kind="registry", message=words, hint=hint, needed=None)
                 return
             chain_ids = [layer.chain_id for layer in facts.layers]
-            self._say("image", image=image["reference"], bytes=facts.compressed, layers=chain_ids)
+            sizes = [layer.compressed or 0 for layer in facts.layers]
+            self._say("image", image=image["reference"], bytes=facts.compressed, layers=chain_ids, sizes=sizes)
             known.update({layer.chain_id: layer for layer in facts.layers})
         self._layers = list(known.values())
         total = sum(layer.compressed or 0 for layer in self._layers)

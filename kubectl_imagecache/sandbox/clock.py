@@ -21,6 +21,8 @@ class VirtualClock:
         self._real = time.monotonic()
         self._due: list[tuple[datetime, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self.real = 0
+        """How many things go on in real time: until they end, time is no faster than theirs."""
 
     def now(self) -> datetime:
         """The virtual present, UTC."""
@@ -48,8 +50,9 @@ class VirtualClock:
         """Advance by the real time since the last call, times the speed."""
         real = time.monotonic()
         elapsed, self._real = real - self._real, real
-        if self._speed:
-            self.advance(elapsed * self._speed)
+        speed = min(self._speed, 1.0) if self.real else self._speed
+        if speed:
+            self.advance(elapsed * speed)
 
     def next_due(self) -> float | None:
         """Seconds until the next thing falls due; None if nothing will."""

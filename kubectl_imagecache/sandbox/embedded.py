@@ -13,13 +13,14 @@ from pathlib import Path
 from types import TracebackType
 
 from kubectl_imagecache.sandbox import scenarios
-from kubectl_imagecache.sandbox.builder_vm import played_builder
+from kubectl_imagecache.sandbox.builder_vm import builder_vm
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.clock import EPOCH, VirtualClock
 from kubectl_imagecache.sandbox.cloud import Cloud
 from kubectl_imagecache.sandbox.control import Control
 from kubectl_imagecache.sandbox.http import Service, World
 from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
+from kubectl_imagecache.sandbox.real_vm import RealVms
 from kubectl_imagecache.sandbox.registry import Access, Registry
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT, Stage
@@ -48,6 +49,8 @@ class Settings:
     """Virtual seconds for each real one; 0: time stands still unless told to advance."""
     now: datetime = EPOCH
     """The present that the scenario leads up to."""
+    disks: Path | None = None
+    """Where disks that are built for real are kept; None: they go with the sandbox."""
 
 
 class Sandbox:
@@ -60,7 +63,8 @@ class Sandbox:
         self.catalog = Catalog(settings.seed)
         self.kube = KubeCluster(self.world, self.catalog, seed=settings.seed)
         self.cloud = Cloud(self.world, self.kube, project=PROJECT)
-        self.cloud.on_boot(played_builder(self.catalog))
+        self._vms = RealVms(lambda: settings.disks or self._require_folder() / "disks")
+        self.cloud.on_boot(builder_vm(self.catalog, self._vms))
         self.cluster = settings.scenario
         self._given_folder = folder
         self._folder: Path | None = None
@@ -83,7 +87,8 @@ class Sandbox:
         self._write_configuration()
 
     def stop(self) -> None:
-        """Close the ports and remove the private folder."""
+        """Close the ports, end what runs for real, and remove the private folder."""
+        self._vms.stop()
         # Side by side: each waits for its server's loop to look up, up to 50 ms.
         stops = [threading.Thread(target=service.stop) for service in self._services.values()]
         for thread in stops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubectl_imagecache.builder.failures import printable
@@ -11,6 +11,17 @@ from kubectl_imagecache.builder.report import Event, read
 from kubectl_imagecache.core.build import BuilderEnd
 
 _MAX_REST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgress:
+    """How far one container image is; layers that images share count for each."""
+
+    reference: str
+    """Printable."""
+    bytes: int
+    """Compressed bytes pulled."""
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,7 @@ class Progress:
     layers: int = 0
     at_s: float = 0.0
     """Seconds since the builder began."""
+    images: tuple[ImageProgress, ...] = ()
 
 
 @dataclass(slots=True)
@@ -38,6 +50,10 @@ class ReportReader:
     end: BuilderEnd | None = None
     _rest: str = ""
     _next: int = 0
+    _images: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Reference -> chain ID -> compressed bytes."""
+    _done: set[str] = field(default_factory=set)
+    """Chain IDs."""
 
     def take(self, text: str, start: int, following: int) -> list[Event]:
         """The events in TEXT, which began at START; events named `lost` stand for text or lines that are missing."""
@@ -58,7 +74,7 @@ class ReportReader:
         found: list[Event] = []
         if event.sequence == 0 and self._next:
             # The VM has booted again: what the first run said no longer holds.
-            self.progress, self.end = Progress(), None
+            self.progress, self.end, self._images, self._done = Progress(), None, {}, set()
         elif event.sequence > self._next:
             found.append(Event("lost", -1, event.at_s, {"lines": event.sequence - self._next}))
         self._next = event.sequence + 1
@@ -69,22 +85,39 @@ class ReportReader:
         old = self.progress
         if name == "phase":
             total, layers = fields.get("bytes"), fields.get("layers")
-            self.progress = Progress(
-                printable(str(fields.get("phase", "")), limit=40),
-                old.bytes,
-                total if isinstance(total, int) else old.of,
-                old.layers_done,
-                layers if isinstance(layers, int) else old.layers,
-                at_s,
+            self.progress = replace(
+                old,
+                phase=printable(str(fields.get("phase", "")), limit=40),
+                of=total if isinstance(total, int) else old.of,
+                layers=layers if isinstance(layers, int) else old.layers,
+                at_s=at_s,
             )
+        elif name == "image":
+            ids, sizes = fields.get("layers"), fields.get("sizes")
+            if isinstance(ids, list) and isinstance(sizes, list) and all(type(size) is int for size in sizes):
+                self._images[printable(str(fields.get("image", "")))] = dict(zip(map(str, ids), sizes, strict=False))
         elif name == "progress":
-            done, total = fields.get("bytes"), fields.get("of")
+            done, total, active = fields.get("bytes"), fields.get("of"), fields.get("layers")
             if isinstance(done, int) and isinstance(total, int):
-                self.progress = Progress(old.phase, done, total, old.layers_done, old.layers, at_s)
+                images = self._by_image(active if isinstance(active, dict) else {})
+                self.progress = replace(old, bytes=done, of=total, at_s=at_s, images=images)
         elif name == "layer":
-            self.progress = Progress(old.phase, old.bytes, old.of, old.layers_done + 1, old.layers, at_s)
+            self._done.add(str(fields.get("layer")))
+            self.progress = replace(old, layers_done=old.layers_done + 1, at_s=at_s, images=self._by_image({}))
         elif name == "done":
             self.end = BuilderEnd(True)
         elif name == "failed":
             said = {key: printable(str(fields.get(key) or "")) for key in ("kind", "message", "hint")}
             self.end = BuilderEnd(False, said["kind"], said["message"] or "the builder failed", said["hint"])
+
+    def _by_image(self, active: Mapping[str, Any]) -> tuple[ImageProgress, ...]:
+        """ACTIVE: chain ID -> [bytes, of bytes], as the builder tells it."""
+        now = {c: pair[0] for c, pair in active.items() if isinstance(pair, list) and pair and type(pair[0]) is int}
+        return tuple(
+            ImageProgress(
+                reference,
+                sum(size if c in self._done else min(now.get(c, 0), size) for c, size in layers.items()),
+                sum(layers.values()),
+            )
+            for reference, layers in self._images.items()
+        )

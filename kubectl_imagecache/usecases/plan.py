@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kubectl_imagecache.clients.http import is_loopback
 from kubectl_imagecache.core.contents import Contents, ImageFacts
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.plan import (
@@ -112,7 +113,9 @@ def _logins(hosts: Sequence[str], order: Order) -> tuple[RegistryLogin, ...]:
     found = []
     for host in hosts:
         google = order.google and is_google(host)
-        login = named.get(host, RegistryLogin(host, "google" if google else "none"))
+        # A sandbox's VM is this machine, and what listens on loopback speaks plain http.
+        endpoint = f"http://{host}" if is_loopback(f"//{host}") else ""
+        login = named.get(host, RegistryLogin(host, "google" if google else "none", endpoint=endpoint))
         if login.auth == "google" and not is_google(host):
             raise BadUsage(f"{host} is not Google's: the VM's token is never sent there", "name a secret for it")
         found.append(login)

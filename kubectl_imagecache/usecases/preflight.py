@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from kubectl_imagecache.clients.compute_build import BuildCompute
 from kubectl_imagecache.clients.compute_preflight import MachineType, Surroundings
+from kubectl_imagecache.clients.http import is_loopback
 from kubectl_imagecache.core.build_requests import BOOT_DISK_GB, boot_image, network_path, subnet_path
 from kubectl_imagecache.core.errors import BadUsage, NotPermitted, UserError
 from kubectl_imagecache.core.plan import BuildPlan
@@ -142,6 +143,9 @@ def _network(around: Surroundings, plan: BuildPlan) -> Iterator[UserError | str]
     if not shared and not around.has_network(network_path(vm)):
         yield BadUsage(f"there is no network {network_path(vm)}", "name one with --network")
     outside = sorted(r.host for r in plan.registries if not is_google(urlsplit(r.endpoint).hostname or r.host))
+    for host in [host for host in outside if is_loopback(f"//{host}")]:
+        yield f"{host} is for the VM a registry on itself: only a sandbox's VM is this machine"
+        outside.remove(host)
     if vm.external_ip:
         if subnet and around.private_google_access(subnet) is None:
             yield BadUsage(f"there is no subnet {subnet}", "name one with --subnet")

@@ -122,9 +122,8 @@ def _writes(state: State, user: str, disk_path: str) -> bool:
 
 def _make(state: State, image: Json, path: str, source: str) -> Iterator[float]:
     put(state, image)
-    held = state.contents.get(source, frozenset())
+    state.copy_contents(source, path)
     yield state.timing.image_s
-    state.contents[path] = held
     # Compute bills the compressed archive: about half of what is on the disk.
     image.update(status="READY", archiveSizeBytes=str(int(image["diskSizeGb"]) * 2**29))
 

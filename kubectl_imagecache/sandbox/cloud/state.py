@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, Protocol
 
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
@@ -92,6 +93,8 @@ class State:
     """`projects/p/zones/z/disks` -> name -> resource."""
     contents: dict[str, frozenset[str]] = field(default_factory=dict)
     """Path of a disk or image -> chain IDs of the layers on it."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """Path of a disk or image whose bytes are real -> the file that has them."""
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks."""
@@ -132,6 +135,13 @@ class State:
         parent, _, name = path.rpartition("/")
         self.collections.get(parent, {}).pop(name, None)
         self.contents.pop(path, None)
+        self.files.pop(path, None)
+
+    def copy_contents(self, source: str, path: str) -> None:
+        """What is on the disk or image SOURCE is on the one at PATH too."""
+        self.contents[path] = self.contents.get(source, frozenset())
+        if source in self.files:
+            self.files[path] = self.files[source]
 
     def new_id(self) -> str:
         """A decimal id, as Compute numbers resources; never given twice."""
