@@ -12,6 +12,7 @@ from kubectl_imagecache.sandbox.kube.kinds import NODE, POD, Obj
 from kubectl_imagecache.sandbox.kube.node_images import NodeImages, PullPlan, Pulls, reference
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.pod_status import (
+    fail_start,
     finish_init,
     initial_status,
     mark_finished,
@@ -26,6 +27,8 @@ BEHAVIOUR = "sandbox.imagecache/behaviour"
 FINISH_AFTER = "sandbox.imagecache/finish-after-seconds"
 """Annotation: how long a pod that finishes runs; 5 s unless told."""
 _BACK_OFF_MAX_S = 300.0
+_FOLDERS = ("/bin/", "/usr/", "/sbin/", "/app/", "/opt/")
+"""Where images have commands: a container that is to start one of another folder can't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,12 @@ class Kubelets:
         name, place = made.spec["name"], made.place
         colon = ": " if images.version >= 32 else " "
         self._say(pod, name, "Created", f"Created container{colon}{name}")
+        command = str((made.spec.get("command") or [""])[0])
+        # One that is tried again and again plays no part here: `crash` as behaviour is for that.
+        absent = command.startswith("/") and not command.startswith(_FOLDERS)
+        if absent and pod["spec"].get("restartPolicy") == "Never":
+            self._start_failed(run, pod, made, command)
+            return
         self._say(pod, name, "Started", f"Started container {name}")
         start_container(pod, name, made.ref, made.image.digest, run.uid, stamp(self._clock.now()))
         self._store.put(POD, pod)
@@ -212,6 +221,13 @@ class Kubelets:
             self._clock.call_later(self._random.uniform(0.5, 1.5), lambda: self._init_done(run, place, name))
         else:
             self._clock.call_later(0.05, lambda: self._container(run, place + 1))
+
+    def _start_failed(self, run: _Run, pod: Obj, made: _Container, command: str) -> None:
+        message = words.no_command(command)
+        now = stamp(self._clock.now())
+        fail_start(pod, made.spec["name"], made.ref, made.image.digest, run.uid, now, message)
+        self._store.put(POD, pod)
+        self._say(pod, made.spec["name"], "Failed", f"Error: {message}", warning=True)
 
     def _init_done(self, run: _Run, place: int, name: str) -> None:
         pod = self._pod(run)

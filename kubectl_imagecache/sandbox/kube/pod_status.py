@@ -51,6 +51,18 @@ def start_container(pod: Obj, name: str, ref: ImageRef, digest: str, uid: str, n
         _give_ip(pod, uid)
 
 
+def fail_start(pod: Obj, name: str, ref: ImageRef, digest: str, uid: str, now: str, message: str) -> None:
+    """A container was made, but its command could not be started: the pod's end, if it is never tried again."""
+    start_container(pod, name, ref, digest, uid, now)
+    status = _status(pod, name)
+    # containerd's CRI: exit code 128, reason StartError, and no time of a start.
+    over = {"exitCode": 128, "reason": "StartError", "message": message}
+    over |= {"startedAt": "1970-01-01T00:00:00Z", "finishedAt": now, "containerID": status["containerID"]}
+    status["state"] = {"terminated": over}
+    status["started"] = status["ready"] = False
+    pod["status"]["phase"] = "Failed"
+
+
 def finish_init(pod: Obj, name: str, now: str) -> None:
     """An init container has done its work."""
     status = _status(pod, name)

@@ -69,5 +69,13 @@ def failed(image: str, reference: str) -> str:
     )
 
 
+def no_command(command: str) -> str:
+    """The runtime's words on a command that the image doesn't have."""
+    return (
+        "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
+        f'unable to start container process: exec: "{command}": stat {command}: no such file or directory: unknown'
+    )
+
+
 def _prefix(version: int, container: str) -> str:
     return f"spec.containers{{{container}}}: " if version >= 35 else ""
