@@ -72,6 +72,7 @@ def test_every_module_says_in_one_sentence_what_it_is_for(file: Path) -> None:
         ["rebuild", "--help"],
         ["rebuild"],
         ["disks", "sweep", "--help"],
+        ["disks", "gc", "--help"],
         ["rebuild", "--timeout", "soon"],
         ["statsu"],
         ["status", "--colour"],

@@ -63,12 +63,17 @@ def policy(flags: Flags, settings: config.Settings) -> Policy:
 
 def screen(flags: Flags, env: Mapping[str, str], out: TextIO) -> Screen:
     """The reader's side: a terminal's width (or COLUMNS), colour, and what was asked for."""
-    terminal = out.isatty()
+    return terminal(flags.output, env, out, headers=not flags.no_headers, color=flags.color)
+
+
+def terminal(output: str, env: Mapping[str, str], out: TextIO, *, headers: bool = True, color: str = "auto") -> Screen:
+    """As `screen`, for a command with few of the shared flags."""
+    is_one = out.isatty()
     given = env.get("COLUMNS", "")
-    cells = int(given) if given.isdecimal() and int(given) else shutil.get_terminal_size().columns if terminal else None
-    plain = not terminal or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
-    colour = flags.color == "always" or (flags.color == "auto" and not plain)
-    return Screen(cells, colour, not flags.no_headers, flags.output == "wide", program_name(env))
+    cells = int(given) if given.isdecimal() and int(given) else shutil.get_terminal_size().columns if is_one else None
+    plain = not is_one or bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+    colour = color == "always" or (color == "auto" and not plain)
+    return Screen(cells, colour, headers, output == "wide", program_name(env))
 
 
 class Progress:

@@ -103,18 +103,25 @@ def connected(flags: Flags, settings: Settings, env: Mapping[str, str]) -> Itera
 @contextmanager
 def surrounding(flags: Flags, env: Mapping[str, str]) -> Iterator[Surrounding]:
     """ENV, or that of the sandbox that FLAGS ask for, which lasts as long as the context."""
-    if not flags.sandbox:
+    with inside(flags.sandbox, env) as around:
+        yield around
+
+
+@contextmanager
+def inside(scenario: str, env: Mapping[str, str]) -> Iterator[Surrounding]:
+    """ENV, or with a SCENARIO that of a sandbox, which lasts as long as the context."""
+    if not scenario:
         yield Surrounding(env, clock(env), "live")
         return
     from kubectl_imagecache.sandbox.embedded import Sandbox
     from kubectl_imagecache.sandbox.embedded import Settings as SandboxSettings
 
     disks = Path(env[DISKS]) if env.get(DISKS) else None
-    with Sandbox(SandboxSettings(scenario=flags.sandbox, disks=disks)) as sandbox:
-        inside = {**env, **sandbox.env()}
+    with Sandbox(SandboxSettings(scenario=scenario, disks=disks)) as sandbox:
+        its = {**env, **sandbox.env()}
         # The sandbox's made-up images have no place among the user's real ones.
-        inside["XDG_CACHE_HOME"] = str(Path(inside["KUBECONFIG"]).with_name("cache"))
-        yield Surrounding(inside, SandboxClock(sandbox), f"sandbox {flags.sandbox}")
+        its["XDG_CACHE_HOME"] = str(Path(its["KUBECONFIG"]).with_name("cache"))
+        yield Surrounding(its, SandboxClock(sandbox), f"sandbox {scenario}")
 
 
 def scope_of(flags: Flags, settings: Settings) -> Scope:

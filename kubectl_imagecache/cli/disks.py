@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kubectl_imagecache.cli.disk_images import describe, gc
 from kubectl_imagecache.cli.options import Command, Option, OutputFormat, Quantity
 
 if TYPE_CHECKING:
@@ -31,10 +32,14 @@ class Group(click.Group):
 
 @click.group("disks", cls=Group, no_args_is_help=True)
 def disks() -> None:
-    """What builds have made in a project, and what of it is orphaned.
+    """The disk images of a project: what builds have made, what is orphaned, what nobody needs any more.
 
     \b
     Examples:
+      # What one disk image holds, and what uses it
+      {program} disks describe web-2026-01
+      # Disk images that nothing uses: what would become of them
+      {program} disks gc
       # VMs, disks and disk images that carry a build's label
       {program} disks list --project p
       # What would be removed, and then remove it
@@ -43,13 +48,14 @@ def disks() -> None:
     """
 
 
-def _age(text: str) -> float:
-    from kubectl_imagecache.core.pulls import parse_duration
+disks.add_command(describe)
+disks.add_command(gc)
 
-    seconds = float(text) if text.isascii() and text.isdecimal() else parse_duration(text) / 1e9
-    if not 0 <= seconds <= 10 * 365 * 86_400:
-        raise ValueError(f"{text!r} is no age")
-    return seconds
+
+def _age(text: str) -> float:
+    from kubectl_imagecache.cli.quantities import span
+
+    return span(text)
 
 
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ COMMANDS = {
     "pulls": "What image pulls cost, and by which way the images came.",
     "rebuild": "Plan a new disk image for a pool, and build it.",
     "roll": "Move a node pool to a new disk image, safely and resumably.",
-    "disks": "What builds have made and left; remove what is orphaned.",
+    "disks": "Disk images: what is on one, what builds have left, what nobody needs.",
     "sandbox": "A cluster to try everything on, on this machine alone.",
     "version": "This program's version.",
 }

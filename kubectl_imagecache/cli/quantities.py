@@ -44,3 +44,17 @@ def share(text: str) -> float:
     if not 0 <= found <= 1:
         raise ValueError(f"{text!r} is no share; write 90% or 0.9")
     return found
+
+
+def span(text: str) -> float:
+    """Seconds of `7d`, `2w`, `25h`, `1h30m`, `3600`; raise ValueError for anything else, or more than ten years."""
+    from kubectl_imagecache.core.pulls import parse_duration
+
+    days = re.fullmatch(r"(\d{1,5})([dw])", text.strip(), re.ASCII)
+    if days:
+        seconds = float(days[1]) * (7 if days[2] == "w" else 1) * 86_400
+    else:
+        seconds = float(text) if text.isascii() and text.isdecimal() else parse_duration(text) / 1e9
+    if not 0 <= seconds <= 10 * 365 * 86_400:
+        raise ValueError(f"{text!r} is not between 0 and ten years")
+    return seconds

@@ -18,6 +18,7 @@ from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.target import WHAT, ClusterTarget
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.contents import Contents, UnreadableRecord
+from kubectl_imagecache.core.disk_gc import DEPRECATED_LABEL
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, UserError
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef, DiskState, Pool
 from kubectl_imagecache.core.views import CloudView, Gap
@@ -42,6 +43,7 @@ _STATES = {
 
 class _Deprecated(msgspec.Struct):
     state: str | None = None
+    deprecated: str | None = None
     replacement: str | None = None
 
 
@@ -221,9 +223,10 @@ def _disk_image(image: _Image, ref: DiskImageRef, source: str) -> DiskImage:
             labels=labels,
             description=description,
             replacement=str(disk_image_ref(deprecated.replacement, ref.project)) if deprecated.replacement else "",
+            deprecated_at=_since(deprecated, labels),
             contents=_contents(description, labels),
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BadAnswer(f"what {source} says about {ref} makes no sense: {error}") from error
 
 
@@ -246,6 +249,17 @@ def _state(status: str, deprecated: str) -> DiskState:
     if deprecated not in ("DEPRECATED", "OBSOLETE", "DELETED"):
         raise ValueError(f"deprecation state {deprecated!r}")
     return DiskState[deprecated]
+
+
+def _since(deprecated: _Deprecated, labels: dict[str, str]) -> datetime | None:
+    if (deprecated.state or "ACTIVE") == "ACTIVE":
+        return None
+    stamp = labels.get(DEPRECATED_LABEL, "")
+    if re.fullmatch(r"[0-9]{1,11}", stamp):
+        return datetime.fromtimestamp(int(stamp), timezone.utc)
+    # Whoever deprecates may give a time, which Compute keeps and does not check:
+    # https://cloud.google.com/compute/docs/reference/rest/v1/images/deprecate
+    return _time(deprecated.deprecated)
 
 
 def _time(text: str | None) -> datetime | None:

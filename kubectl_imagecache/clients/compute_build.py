@@ -13,7 +13,7 @@ from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
 from kubectl_imagecache.core.build import BuildVm, BuiltImage, ImageState, VmState
 from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, vm_body
-from kubectl_imagecache.core.errors import BadAnswer, NotFound
+from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unavailable
 from kubectl_imagecache.core.plan import BuildPlan
 from kubectl_imagecache.core.pools import DiskImageRef
 
@@ -167,17 +167,17 @@ class BuildCompute:
     def create_vm(self, plan: BuildPlan, script: str) -> Operation:
         """Begin to make the VM; raises AlreadyExists, UserError for a quota, and what `vm` raises."""
         path = self._zonal(plan.vm.zone, "instances")
-        return self._do("POST", path, vm_body(plan, script), "compute.instances.create", ADMIN)
+        return self.do("POST", path, vm_body(plan, script), "compute.instances.create", ADMIN)
 
     def label_vm(self, vm: BuildVm, key: str, value: str) -> Operation:
         """Set one label; raises AlreadyExists if others were set meanwhile, and what `vm` raises."""
         body = {"labels": dict(vm.labels) | {key: value}, "labelFingerprint": vm.label_fingerprint}
         path = self._zonal(vm.zone, f"instances/{vm.name}/setLabels")
-        return self._do("POST", path, body, "compute.instances.setLabels", ADMIN)
+        return self.do("POST", path, body, "compute.instances.setLabels", ADMIN)
 
     def stop_vm(self, vm: BuildVm) -> Operation:
         """Begin to stop the VM; its file systems are unmounted by its own shutdown."""
-        return self._do("POST", self._zonal(vm.zone, f"instances/{vm.name}/stop"), {}, "compute.instances.stop", ADMIN)
+        return self.do("POST", self._zonal(vm.zone, f"instances/{vm.name}/stop"), {}, "compute.instances.stop", ADMIN)
 
     def delete_vm(self, vm: BuildVm) -> Operation | None:
         """Begin to delete the VM with its disks; None if it is gone already."""
@@ -191,13 +191,13 @@ class BuildCompute:
     def create_image(self, plan: BuildPlan, disk: str, description: str, labels: dict[str, str]) -> Operation:
         """Begin to make the disk image of DISK; raises AlreadyExists, and what `vm` raises."""
         path = f"projects/{quote(plan.output.ref.project, safe=':')}/global/images"
-        return self._do(
+        return self.do(
             "POST", path, image_body(plan, disk, description, labels), "compute.images.create", STORAGE_ADMIN
         )
 
     def set_family(self, ref: DiskImageRef, family: str) -> Operation:
         """Put a disk image into FAMILY."""
-        return self._do("PATCH", _image_path(ref), {"family": family}, "compute.images.update", STORAGE_ADMIN)
+        return self.do("PATCH", _image_path(ref), {"family": family}, "compute.images.update", STORAGE_ADMIN)
 
     def delete_image(self, ref: DiskImageRef) -> Operation | None:
         """Begin to delete a disk image; None if it is gone already."""
@@ -235,21 +235,24 @@ class BuildCompute:
     def images(self, label: str, value: str = "") -> list[BuiltImage]:
         """The project's disk images with LABEL, or with that VALUE of it."""
         path = f"{self._project()}/global/images"
-        found = self._list(path, f"labels.{label}={value}" if value else f"labels.{label}:*", "compute.images.list")
+        found = self.listed(path, f"labels.{label}={value}" if value else f"labels.{label}:*", "compute.images.list")
         return [_image(msgspec.convert(item, _Image), self.project) for item in found]
 
     def _everywhere(self, collection: str, build: str, kind: type[_T], permission: str) -> list[_T]:
         test = f"labels.imagecache-build={build}" if build else "labels.imagecache-build:*"
-        found = self._list(f"{self._project()}/aggregated/{collection}", test, permission)
+        found = self.listed(f"{self._project()}/aggregated/{collection}", test, permission)
         scopes = (item for scope in found for item in scope.get(collection) or ())
         return [msgspec.convert(item, kind) for item in scopes]
 
-    def _list(self, path: str, test: str, permission: str) -> Iterator[dict[str, Any]]:
+    def listed(self, path: str, test: str, permission: str, role: str = ADMIN) -> Iterator[dict[str, Any]]:
+        """Everything in the collection at PATH that TEST (Compute's filter; empty: all) lets through, page by page."""
         token = ""
         for _ in range(_PAGES):
             query = f"?filter={quote(test)}" + (f"&pageToken={quote(token)}" if token else "")
-            answer = self._http.get(Api.COMPUTE, path + query, permission=permission, on=path, role=ADMIN)
+            answer = self._http.get(Api.COMPUTE, path + query, permission=permission, on=path, role=role)
             page = _decode(answer, dict[str, Any])
+            if page.get("unreachables"):
+                raise Unavailable(f"Compute can't list all of {path} now", "try again later")
             items = page.get("items") or ()
             yield from items.values() if isinstance(items, dict) else items
             token = str(page.get("nextPageToken") or "")
@@ -263,13 +266,14 @@ class BuildCompute:
         except NotFound:
             return None
 
-    def _do(self, method: str, path: str, body: object, permission: str, role: str) -> Operation:
+    def do(self, method: str, path: str, body: object, permission: str, role: str) -> Operation:
+        """Begin a change that may be repeated; raises AlreadyExists, and what `vm` raises."""
         answer = self._http.send(method, Api.COMPUTE, path, body, permission=permission, on=path, role=role)
         return self._operation(answer)
 
     def _delete(self, path: str, permission: str, role: str) -> Operation | None:
         try:
-            return self._do("DELETE", path, None, permission, role)
+            return self.do("DELETE", path, None, permission, role)
         except NotFound:
             return None
 

@@ -98,8 +98,9 @@ class _Cluster(msgspec.Struct, rename="camel"):
     node_pools: list[_NodePool] | None = None
 
 
-class _Clusters(msgspec.Struct):
+class _Clusters(msgspec.Struct, rename="camel"):
     clusters: list[_Cluster] | None = None
+    missing_zones: list[str] | None = None
 
 
 # msgspec (0.22) crashes if threads are the first to use a type at the same time: each type is prepared here, by one.
@@ -142,6 +143,14 @@ class Gke:
         document = _decode(answer.body, _Clusters, answer.host)
         return tuple(_summary(cluster, project) for cluster in document.clusters or ())
 
+    def everything(self, project: str) -> tuple[tuple[ClusterDocument, ...], tuple[str, ...]]:
+        """All clusters of PROJECT with their pools, and the zones that GKE could not reach. Raises as `pools` does."""
+        path, on = f"projects/{_q(project)}/locations/-/clusters", f"projects/{project}"
+        answer = self._http.get(Api.CONTAINER, path, permission="container.clusters.list", on=on, role=ROLE)
+        document = _decode(answer.body, _Clusters, answer.host)
+        found = tuple(_document(cluster, project) for cluster in document.clusters or ())
+        return found, tuple(document.missing_zones or ())
+
 
 def pools_of(document: bytes | dict[str, Any]) -> tuple[Pool, ...]:
     """The pools in what `gcloud container clusters describe --format=json` prints. Raises BadAnswer."""
@@ -153,7 +162,10 @@ def cluster_of(document: bytes | dict[str, Any], source: str, project: str = "")
 
     Raises BadAnswer.
     """
-    cluster = _decode(document, _Cluster, source)
+    return _document(_decode(document, _Cluster, source), project)
+
+
+def _document(cluster: _Cluster, project: str) -> ClusterDocument:
     summary = _summary(cluster, project)
     defaults = cluster.node_pool_defaults and cluster.node_pool_defaults.node_config_defaults
     streaming = defaults.gcfs_config if defaults else None

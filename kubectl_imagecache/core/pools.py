@@ -72,6 +72,9 @@ class DiskImage:
     description: str = ""
     replacement: str = ""
     """What `deprecated.replacement` names, as `projects/P/global/images/X`; empty if none."""
+    deprecated_at: datetime | None = None
+    """Since when it is deprecated, by our label `imagecache-deprecated` or else by Compute's own word; None if neither
+    says it, and for one that isn't deprecated."""
     contents: Contents | UnreadableRecord | None = None
     """None: there is no record."""
 

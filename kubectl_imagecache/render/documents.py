@@ -75,12 +75,12 @@ def _pool(status: PoolStatus, name: Namer) -> Document:
         "state": status.verdict.state.value,
         "nodes": status.nodes,
         "reasons": [_reason(reason, name) for reason in status.verdict.reasons],
-        "diskImage": _disk_image(status.disk_image),
-        "contents": _contents(status.contents),
+        "diskImage": disk_image_document(status.disk_image),
+        "contents": contents_document(status.contents),
         "coverage": _coverage(status.coverage),
         "coldStart": _cold_start(status.cold_start),
         "uses": [_use(match) for match in status.uses],
-        "unused": [_cached(image) for image in status.unused],
+        "unused": [cached_document(image) for image in status.unused],
         "suggestion": _suggestion(status.suggestion),
     }
 
@@ -101,7 +101,8 @@ def _pool_facts(pool: Pool) -> Document:
     }
 
 
-def _disk_image(image: DiskImage | None) -> Document | None:
+def disk_image_document(image: DiskImage | None) -> Document | None:
+    """A disk image; None of none."""
     if image is None:
         return None
     return {
@@ -117,7 +118,8 @@ def _disk_image(image: DiskImage | None) -> Document | None:
     }
 
 
-def _contents(contents: Contents | None) -> Document | None:
+def contents_document(contents: Contents | None) -> Document | None:
+    """What a record says of itself; None of none."""
     if contents is None:
         return None
     return {
@@ -173,7 +175,8 @@ def _use(match: UseMatch) -> Document:
     }
 
 
-def _cached(image: CachedImage) -> Document:
+def cached_document(image: CachedImage) -> Document:
+    """A container image on a disk."""
     return {
         "image": str(image.ref),
         "digest": image.digest,
@@ -187,7 +190,7 @@ def _listed(status: PoolStatus, image: CachedImage) -> Document:
     users = [match.use for match in status.uses if match.cached == image and match.match.value == "cached"]
     return (
         {"pool": status.pool.name}
-        | _cached(image)
+        | cached_document(image)
         | {
             "pods": sum(use.pods for use in users),
             "nodes": max((use.nodes for use in users), default=0),

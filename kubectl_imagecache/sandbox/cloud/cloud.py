@@ -14,6 +14,7 @@ from kubectl_imagecache.sandbox.cloud import (
     operations,
     pools,
     storage,
+    templates,
 )
 from kubectl_imagecache.sandbox.cloud.errors import ApiError, fault_response
 from kubectl_imagecache.sandbox.cloud.machines import BootHook
@@ -24,7 +25,7 @@ from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import Request, Response, World
 
 _COMPUTE = Routes()
-for _part in (operations, images, disks, instances, groups, catalogue):
+for _part in (operations, images, disks, instances, groups, templates, catalogue):
     _COMPUTE.extend(_part.ROUTES)
 
 
@@ -116,6 +117,12 @@ class Cloud:
             catalogue.furnish(self.state, project)
         self.state.collection(f"projects/{project}/global/images")[image["name"]] = images.complete(self.state, image)
         self.state.contents[path] = chain_ids
+
+    def add_template(self, name: str, source: str, region: str = "") -> None:
+        """Add an instance template with a disk of SOURCE, the path of a disk image or a family."""
+        place = f"regions/{region}" if region else "global"
+        path = f"projects/{self.state.project}/{place}/instanceTemplates/{name}"
+        templates.add(self.state, path, "e2-medium", [source])
 
     def remove_image(self, name: str) -> None:
         """Take an image of the own project away, behind the back of the pools that use it."""

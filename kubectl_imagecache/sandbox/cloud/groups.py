@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubectl_imagecache.sandbox.cloud import disks, machines
+from kubectl_imagecache.sandbox.cloud import disks, machines, templates
 from kubectl_imagecache.sandbox.cloud.catalogue import machine_type
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.instances import machine_fields
@@ -24,7 +24,7 @@ def create(state: State, cluster: str, pool: Json, zone: str) -> Json:
     stem = f"gke-{cluster[:20]}-{pool['name'][:20]}-{state.hex(8)}".replace("--", "-")
     base = f"projects/{state.project}/zones/{zone}"
     group = new(state, "instanceGroupManager", f"{base}/instanceGroupManagers/{stem}-grp")
-    template = f"{COMPUTE_URL}projects/{state.project}/global/instanceTemplates/{stem}"
+    template = templates.of_pool(state, stem, pool)["selfLink"]
     group.update(
         zone=COMPUTE_URL + base,
         baseInstanceName=stem,
@@ -49,6 +49,12 @@ def count(state: State, group: Json, target: int) -> None:
     others = ("abandoning", "creatingWithoutRetries", "recreating", "refreshing", "restarting", "verifying")
     group["currentActions"] = dict.fromkeys(others, 0) | busy
     group["status"] = {"isStable": there == target, "versionTarget": {"isReached": there == target}}
+
+
+def dissolve(state: State, group: Json) -> None:
+    """Forget GROUP, which is empty, and its template."""
+    for link in (group["selfLink"], group["instanceTemplate"]):
+        state.drop(str(link).removeprefix(COMPUTE_URL))
 
 
 def size(state: State, group: Json) -> int:

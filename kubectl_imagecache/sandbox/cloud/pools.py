@@ -168,7 +168,7 @@ def dissolve(state: State, cluster_path: str, pool: Json) -> Steps:
         for instance in groups.members(state, group):
             yield state.timing.node_gone_s
             groups.remove_member(state, group, instance)
-        state.drop(group["selfLink"].partition("/v1/")[2])
+        groups.dissolve(state, group)
     yield state.timing.gke_settle_s
     state.drop(f"{cluster_path}/nodePools/{pool['name']}")
 

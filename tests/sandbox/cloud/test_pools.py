@@ -220,6 +220,20 @@ def test_instance_of_a_node_tells_its_cache_disk(sandbox: CloudSandbox) -> None:
     assert (disk["sourceImage"], disk["sourceImageId"]) == (image["selfLink"], image["id"])
 
 
+def test_template_of_a_pool_names_its_disk_image_and_goes_with_the_pool(sandbox: CloudSandbox) -> None:
+    sandbox.cloud.add_pool("demo", pool())
+
+    scopes = sandbox.compute("GET", "aggregated/instanceTemplates")[1]["items"]
+    (template,) = scopes["global"]["instanceTemplates"]
+    sources = [disk["initializeParams"]["sourceImage"] for disk in template["properties"]["disks"]]
+    assert sources[1] == sandbox.compute("GET", "global/images/cache-1")[1]["selfLink"]
+    assert sandbox.compute("GET", f"global/instanceTemplates/{template['name']}") == (200, template)
+
+    sandbox.gke("DELETE", f"{POOLS}/web")
+    sandbox.advance(60)
+    assert "items" not in sandbox.compute("GET", "global/instanceTemplates")[1]
+
+
 def test_clusters_are_listed_for_one_location_and_for_all(sandbox: CloudSandbox) -> None:
     sandbox.cloud.add_cluster("zonal", "europe-west1-b")
     sandbox.cloud.add_pool("demo", pool(nodes=2))
