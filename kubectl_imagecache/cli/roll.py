@@ -24,6 +24,7 @@ from kubectl_imagecache.cli.options import (
 )
 from kubectl_imagecache.cli.roll_clock import work_clock
 from kubectl_imagecache.core.errors import BadUsage, UserError
+from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
 from kubectl_imagecache.core.roll_preflight import OVERRULED, Result
 
@@ -69,6 +70,8 @@ def _roll_options(function: Callable[..., Any]) -> Callable[..., Any]:
         option(how, "--repin", is_flag=True, help="Change workloads that select the old pool or disk."),
         option(how, "--allow", multiple=True, type=click.Choice(OVERRULED), help="Overrule a check (repeatable)."),
         option(how, "--not-after", type=Quantity("time", _moment), help="Begin no step from this time on (ISO 8601)."),
+        option(out, "--emit", type=click.Choice(FORMATS), default=None,
+               help="Only print what to commit, so that no next apply reverts the roll."),
         option(out, "-o", "--output", "format_", type=click.Choice(["text", "json"]), default="text",
                help="json: an event a line."),
         option(out, "--debug", is_flag=True, expose_value=False, help="Show a traceback if something goes wrong."),
@@ -86,6 +89,8 @@ class Choice:
     show: bool
     yes: bool
     json: bool
+    emit: str = ""
+    """Empty, or one of FORMATS."""
 
 
 @click.command(cls=Command)
@@ -105,6 +110,8 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
       {program} roll web --disk-image web-2026-01 --soak 30m
       # Watch one on a sandbox
       {program} roll web --disk-image web-2026-01 --sandbox --repin
+      # What to commit, so that Terraform's next apply doesn't revert it
+      {program} roll web --disk-image web-2026-01 --emit terraform
       # Where does it stand; and back again
       {program} roll web --status
       {program} roll web --rollback
@@ -115,7 +122,8 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
     Exit 6: somebody else rolls this pool.
     """
     # Nobody has to be asked about a sandbox that ends with the command.
-    choice = Choice(given["dry_run"], given["show"], given["yes"] or bool(flags.sandbox), given["format_"] == "json")
+    yes = given["yes"] or bool(flags.sandbox)
+    choice = Choice(given["dry_run"], given["show"], yes, given["format_"] == "json", given["emit"] or "")
     if given["rollback"] and (given["disk_image"] or given["dry_run"]):
         raise BadUsage("--rollback needs no --disk-image and has no --dry-run")
     from kubectl_imagecache.cli.connect import surrounding
@@ -169,6 +177,8 @@ def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Map
     lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended)
     reporter = Reporter(sys.stdout, choice.json)
     tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)
+    if choice.emit:
+        return _emit(tools, plan, choice.emit)
     if choice.show:
         return _show(plan, observe(tools, plan), choice)
     with_preflight = choice.dry_run or (not plan.back and observe(tools, plan).new is None)
@@ -184,6 +194,14 @@ def _show(plan: RollPlan, view: Any, choice: Choice) -> int:
     back = goes_back(plan, view)
     lines = status_lines(view, decide(replace(plan, back=back), view), back)
     sys.stdout.write(status_json(lines) if choice.json else status_text(lines))
+    return 0
+
+
+def _emit(tools: Any, plan: RollPlan, form: str) -> int:
+    from kubectl_imagecache.render.emit import emitted
+    from kubectl_imagecache.usecases.emit import replacement
+
+    sys.stdout.write(emitted(form, replacement(tools.gke, tools.clock, plan.pool, plan.disk)))
     return 0
 
 

@@ -48,6 +48,7 @@ class _Config(msgspec.Struct, rename="camel"):
     secondary_boot_disks: list[_SecondaryBootDisk] | None = None
     gcfs_config: _Enabled | None = None
     labels: dict[str, str] | None = None
+    resource_labels: dict[str, str] | None = None
     taints: list[_Taint] | None = None
 
 
@@ -96,6 +97,7 @@ class _Cluster(msgspec.Struct, rename="camel"):
     control_plane_endpoints_config: _ControlPlane | None = None
     node_pool_defaults: _PoolDefaults | None = None
     node_pools: list[_NodePool] | None = None
+    resource_labels: dict[str, str] | None = None
 
 
 class _Clusters(msgspec.Struct, rename="camel"):
@@ -169,7 +171,8 @@ def _document(cluster: _Cluster, project: str) -> ClusterDocument:
     summary = _summary(cluster, project)
     defaults = cluster.node_pool_defaults and cluster.node_pool_defaults.node_config_defaults
     streaming = defaults.gcfs_config if defaults else None
-    return ClusterDocument(summary, tuple(_pool(pool, summary, streaming) for pool in cluster.node_pools or ()))
+    shared = cluster.resource_labels or {}
+    return ClusterDocument(summary, tuple(_pool(p, summary, streaming, shared) for p in cluster.node_pools or ()))
 
 
 def disk_image_ref(spelling: str, project: str) -> DiskImageRef:
@@ -191,7 +194,7 @@ def arch_of_machine(machine_type: str) -> str:
     return "arm64" if machine_type.partition("-")[0] in _ARM_FAMILIES else "amd64"
 
 
-def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled | None) -> Pool:
+def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled | None, shared: dict[str, str]) -> Pool:
     config = pool.config or _Config()
     # An empty gcfsConfig is an explicit "off": proto3's JSON leaves false out.
     streaming = config.gcfs_config or default_streaming
@@ -212,6 +215,7 @@ def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled 
         autoprovisioned=bool(pool.autoscaling and pool.autoscaling.autoprovisioned),
         cluster=f"projects/{cluster.project}/locations/{cluster.location}/clusters/{cluster.name}",
         node_labels=frozenset((config.labels or {}).items()),
+        resource_labels=frozenset({**shared, **(config.resource_labels or {})}.items()),
         node_taints=frozenset(
             Taint(taint.key or "", taint.value or "", _EFFECTS.get(taint.effect or "", ""))
             for taint in config.taints or ()

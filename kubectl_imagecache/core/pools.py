@@ -115,6 +115,8 @@ class Pool:
     """What new nodes will carry (config.labels): tells where pods go while the pool has no nodes."""
     node_taints: frozenset[Taint] = frozenset()
     """config.taints, with Kubernetes' effect names."""
+    resource_labels: frozenset[tuple[str, str]] = frozenset()
+    """The cluster's and the pool's own (config.resourceLabels); GKE only."""
     known_from: str = "gke"
     """`gke` or `nodes`."""
 

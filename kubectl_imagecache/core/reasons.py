@@ -252,6 +252,21 @@ class DemandUnknown:
     level: ClassVar[Level] = Level.UNKNOWN
 
 
+@dataclass(frozen=True, slots=True)
+class ManagedByTool:
+    """Labels say that an infrastructure-as-code tool keeps the pool: its next apply may undo a roll."""
+
+    code: ClassVar[str] = "infrastructure-as-code"
+    level: ClassVar[Level] = Level.NOTE
+    tool: str
+    """`Terraform`, `Pulumi`, …"""
+    label: str
+    """`KEY=VALUE`."""
+    pool: str
+    emit: str
+    """The format of `roll --emit` that is nearest to the tool's own."""
+
+
 ImageReason = ImageMissing | TagMoved | NewTag
 """A used image that isn't (wholly) on the disk."""
 
@@ -277,4 +292,5 @@ Reason = (
     | RecordIncomplete
     | DiskImageNotRead
     | DemandUnknown
+    | ManagedByTool
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from kubectl_imagecache.core.iac import tools
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
 from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
 
@@ -70,13 +71,10 @@ class Facts:
     budgets: tuple[Budget, ...] | None = None
     quotas: tuple[Quota, ...] | None = None
     version_offered: bool | None = None
-    labels: Mapping[str, str] | None = None
-    """The pool's resource labels."""
 
 
 OVERRULED = ("unmanaged-pods", "safe-to-evict", "selectors", "quota", "disk-deprecated")
 """Checks whose refusal --allow turns into a warning."""
-_TOOLS = ("goog-terraform-provisioned", "managed-by-cnrm", "goog-pulumi-provisioned", "pulumi")
 
 
 def checklist(plan: RollPlan, facts: Facts) -> tuple[Check, ...]:
@@ -135,10 +133,9 @@ def _pool(facts: Facts) -> Iterable[Check]:
         )
     if facts.others_busy:
         yield Check("operation", Result.WARN, "another operation runs and is waited for", facts.others_busy)
-    known = sorted(set(_TOOLS) & set(facts.labels or {}))
-    if known:
-        text = f"{pool.name} carries {', '.join(known)}: its next apply may undo the roll"
-        yield Check("infrastructure-as-code", Result.WARN, text, ("commit what --emit prints",))
+    for tool in tools(pool.resource_labels):
+        text = f"{tool.name} keeps {pool.name} (label {tool.label}): its next apply may undo the roll"
+        yield Check("infrastructure-as-code", Result.WARN, text, (f"commit what --emit {tool.emit} prints",))
 
 
 def _pods(facts: Facts) -> Iterable[Check]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubectl_imagecache.core.contents import CachedImage, Contents, UnreadableRecord
 from kubectl_imagecache.core.coverage import ratio
+from kubectl_imagecache.core.iac import tools
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef, DiskMode, DiskState, NodeFacts, Pool, SecondaryDisk
 from kubectl_imagecache.core.reasons import (
     DemandUnknown,
@@ -17,6 +18,7 @@ from kubectl_imagecache.core.reasons import (
     ImageMissing,
     ImageStreamingOff,
     Level,
+    ManagedByTool,
     NameTooLong,
     NewerInFamily,
     NewTag,
@@ -77,6 +79,8 @@ def pool_reasons(pool: Pool, nodes: Sequence[NodeFacts]) -> Iterator[Reason]:
         yield VersionTooOld(pool.version, needed)
     for disk in pool.cache_disks:
         yield from _node_reasons(disk, nodes)
+    for tool in tools(pool.resource_labels):
+        yield ManagedByTool(tool.name, tool.label, pool.name, tool.emit)
 
 
 def disk_reasons(

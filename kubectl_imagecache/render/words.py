@@ -232,6 +232,16 @@ def _(reason: why.DemandUnknown, name: Namer) -> Words:
     return Words("pods could not be read", "The pods could not be read, so there is nothing to compare the disk with.")
 
 
+@words.register
+def _(reason: why.ManagedByTool, name: Namer) -> Words:
+    tool = neutral(reason.tool)
+    return Words(
+        f"kept by {tool}",
+        f"{tool} keeps this pool (label {neutral(reason.label)}): its next apply may undo a roll, so commit what "
+        f"`roll {neutral(reason.pool)} --emit {reason.emit}` prints.",
+    )
+
+
 def readme_table() -> str:
     """The README's table of reasons, in markdown: the fixed word, what it makes of a pool, what it means."""
     lines = ["| Reason | Makes the pool | Meaning |", "|---|---|---|"]

@@ -135,6 +135,7 @@ class Sandbox:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url('compute')}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url('compute')}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{self.url('compute')}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": f"{self.url('compute')}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url('logging')}/",
             "DOCKER_CONFIG": str(folder / "docker"),
             "KUBECTL_IMAGECACHE_REGISTRY_MIRRORS": f"*={self.url('registry')}",

@@ -52,7 +52,6 @@ def preflight(tools: Tools, compute: Compute, plan: RollPlan) -> tuple[core.Chec
         budgets=_budgets(tools, pods),
         quotas=_quotas(tools, raw, count, disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),
-        labels=(raw.get("config") or {}).get("resourceLabels"),
     )
     return core.checklist(plan, facts)
 

@@ -113,6 +113,7 @@ def reason_of_each_kind() -> tuple[Reason, ...]:
         why.RecordIncomplete(disk),
         why.DiskImageNotRead(disk),
         why.DemandUnknown(),
+        why.ManagedByTool("Terraform", "goog-terraform-provisioned=true", "gpu-a100", "terraform"),
     )
 
 

@@ -237,6 +237,12 @@ def _get_project(state: State, call: Call) -> Json:
     return existing(state, call.path) | {"quotas": []}
 
 
+@ROUTES.add("GET", "projects/{project}/services/{service}")
+def _service(state: State, call: Call) -> Json:
+    """Service Usage, which gcloud asks before it makes a pool with image streaming."""
+    return {"name": call.path, "parent": f"projects/{state.project_number}", "state": "ENABLED"}
+
+
 @ROUTES.add("GET", "projects/{project}/regions/{region}", "compute.regions.get")
 def _get_region(state: State, call: Call) -> Json:
     region = existing(state, call.path)
