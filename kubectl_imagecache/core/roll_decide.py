@@ -96,9 +96,7 @@ def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> St
         return first
     if old.scaling.enabled:
         return Scale(old.name, OFF)
-    return (
-        _repin(plan, view, old, new) or _drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
-    )
+    return _repin(plan, view, old, new) or drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
 
 
 def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
@@ -117,7 +115,7 @@ def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
     if new.scaling.enabled:
         return Scale(new.name, OFF)
     # Whoever asks to go back wants what worked before: pins that this roll changed are changed back unasked.
-    return _repin(plan, view, new, old, asked=True) or _drain(plan, view, new, old) or Delete(new.name)
+    return _repin(plan, view, new, old, asked=True) or drain(plan, view, new, old) or Delete(new.name)
 
 
 def _clash(plan: RollPlan, new: RollPool) -> Step | None:
@@ -184,8 +182,11 @@ def selects(pin: Pin, source: RollPool, target: RollPool) -> bool:
     return any(pin.key.endswith(f"gke-secondary-boot-disk-{d.name}") and d.name not in kept for d in source.disks)
 
 
-def _drain(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> Step | None:
-    """The next step in emptying SOURCE onto TARGET; None once no pod is left that must not go with its node."""
+def drain(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> Step | None:
+    """The next step in emptying SOURCE onto TARGET; None once no pod is left that must not go with its node.
+
+    SOURCE and TARGET may be any two groups of VIEW's nodes, told apart by RollNode.pool.
+    """
     nodes = _of(view, source)
     open_nodes = tuple(node.name for node in nodes if not node.cordoned)
     if open_nodes:

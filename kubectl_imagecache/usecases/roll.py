@@ -75,7 +75,7 @@ class Tools:
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """What one run remembers: none of it is needed to go on after a crash."""
 
     blocked: dict[str, Blocked] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
 
     Raises Stopped (with how to go on), Interrupted, and what the clients raise for what waiting does not mend.
     """
-    plan, run, trouble = replace(plan, began=tools.clock.now()), _Run(), 0
+    plan, run, trouble = replace(plan, began=tools.clock.now()), Run(), 0
     while True:
         _check_interrupted(tools, plan)
         tools.lock.renew()
@@ -106,7 +106,7 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
             if isinstance(step, Wait):
                 pause(tools, step.seconds)
             else:
-                _act(tools, plan, view, run, step)
+                act(tools, plan, view, run, step)
             trouble = 0
         except (Busy, Unavailable) as error:
             # Whether an unanswered call was done shows in what is there: so look again, never send again.
@@ -119,7 +119,7 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
 
 def observe(tools: Tools, plan: RollPlan) -> RollView:
     """What is there now, for --status and before a roll; raises what the clients raise."""
-    return _observe(tools, plan, _Run())
+    return _observe(tools, plan, Run())
 
 
 def pause(tools: Tools, seconds: float) -> None:
@@ -139,7 +139,7 @@ def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
         )
 
 
-def _observe(tools: Tools, plan: RollPlan, run: _Run) -> RollView:
+def _observe(tools: Tools, plan: RollPlan, run: Run) -> RollView:
     project = tools.gke.target.project
     run.pools = {str(pool.get("name")): pool for pool in tools.gke.cluster().get("nodePools") or ()}
     found = names.successors(run.pools, plan.pool)
@@ -182,7 +182,7 @@ def untold_pins(pods: list[RollPod], nodes: dict[str, RollNode], source: RollPoo
     ]
 
 
-def _act(tools: Tools, plan: RollPlan, view: RollView, run: _Run, step: Action) -> None:
+def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) -> None:
     """Take STEP; raises Busy and Unavailable where a new look is due, and what else the clients raise."""
     now = view.now.isoformat()
     if isinstance(step, Create):
@@ -208,7 +208,7 @@ def _act(tools: Tools, plan: RollPlan, view: RollView, run: _Run, step: Action) 
         _evict(tools, run, step)
 
 
-def _successor(tools: Tools, plan: RollPlan, run: _Run, now: datetime) -> dict[str, Any]:
+def _successor(tools: Tools, plan: RollPlan, run: Run, now: datetime) -> dict[str, Any]:
     old = run.pools[plan.pool]
     if plan.disk is None:
         raise Stopped(f"no disk image is named for {plan.pool}", "name it with --disk-image")
@@ -219,7 +219,7 @@ def _successor(tools: Tools, plan: RollPlan, run: _Run, now: datetime) -> dict[s
     return names.clone(old, name, plan.disk, per_zone, tools.gke.versions(), now)
 
 
-def _follow(tools: Tools, run: _Run, step: Create | Scale | Delete, operation: Operation) -> None:
+def _follow(tools: Tools, run: Run, step: Create | Scale | Delete, operation: Operation) -> None:
     """Wait for OPERATION's end; what it did is seen by the next observation, so a lost one is no harm."""
     while not operation.done and operation.name:
         if tools.interrupted():
@@ -237,7 +237,7 @@ def _follow(tools: Tools, run: _Run, step: Create | Scale | Delete, operation: O
             raise Stopped(f"GKE failed {REPEATS} times: {operation.error}", "mend that, and run the same command again")
 
 
-def _evict(tools: Tools, run: _Run, step: Evict) -> None:
+def _evict(tools: Tools, run: Run, step: Evict) -> None:
     """Ask for each pod; once a budget kept one, its siblings are not asked for in the same pass."""
     refused: dict[str, Blocked] = {}
     for pod in step.pods:

@@ -160,8 +160,9 @@ def test_no_name_breaks_out_of_the_shell(name: str, cluster: str, metadata: dict
     script = emitted("gcloud", replacement(pool, cluster=cluster, old=name))
     comments, command = script.split("gcloud container node-pools create ", 1)
     assert all(line.startswith("# ") for line in comments.splitlines())
-    # What goes on in the next line is a word of its own to shlex, though not to a shell.
-    words = [word for word in shlex.split(command) if word != "\n"]
+    words, ends = shlex.split(command)[::2], shlex.split(command)[1::2]
+    # A line's continuation is a word of its own to shlex, though not to a shell.
+    assert set(ends) == {"\n"}
     assert (words[0], words[3]) == (name, f"--cluster={cluster}")
     assert all(word.startswith("--") for word in words[1:])
 
