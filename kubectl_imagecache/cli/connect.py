@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_imagecache.cli.config import Settings
 from kubectl_imagecache.cli.options import Flags
+from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.clients.kube.options import KubeOptions, Scope
 from kubectl_imagecache.clients.retry import REAL, Pace
 from kubectl_imagecache.core.clock import Clock, SystemClock
@@ -23,14 +24,11 @@ if TYPE_CHECKING:
     from kubectl_imagecache.clients.http import Http
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.target import ClusterTarget
-    from kubectl_imagecache.sandbox.embedded import Sandbox
 
 NOW = "KUBECTL_IMAGECACHE_NOW"
 """Environment variable: the present, ISO 8601, as a sandbox sets it so that ages repeat."""
 DISKS = "KUBECTL_IMAGECACHE_SANDBOX_DISKS"
 """Environment variable: a folder in which a sandbox of one command leaves the disks that it built for real."""
-REAL_STEP_S = 0.5
-"""Between two looks at a sandbox's VM that is real."""
 _LIVE_ONLY = ("context", "kubeconfig", "cluster", "user", "server", "project", "location")
 
 
@@ -67,27 +65,6 @@ class Surrounding:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxClock:
-    """A sandbox's own time: to sleep is to let it pass."""
-
-    sandbox: Sandbox
-
-    def now(self) -> datetime:
-        """The sandbox's present."""
-        with self.sandbox.world.lock:
-            return self.sandbox.world.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """Let SECONDS pass in the sandbox: at once, unless something there goes on in real time."""
-        if self.sandbox.world.clock.real:
-            seconds = min(seconds, REAL_STEP_S)
-            SystemClock().sleep(seconds)
-        with self.sandbox.world.lock:
-            self.sandbox.world.clock.advance(seconds)
-            self.sandbox.world.changed.notify_all()
-
-
 @contextmanager
 def connected(flags: Flags, settings: Settings, env: Mapping[str, str]) -> Iterator[Connection]:
     """The cluster that FLAGS name, for as long as the context lasts; raises UserError where there is none."""
@@ -121,7 +98,7 @@ def inside(scenario: str, env: Mapping[str, str]) -> Iterator[Surrounding]:
         its = {**env, **sandbox.env()}
         # The sandbox's made-up images have no place among the user's real ones.
         its["XDG_CACHE_HOME"] = str(Path(its["KUBECONFIG"]).with_name("cache"))
-        yield Surrounding(its, SandboxClock(sandbox), f"sandbox {scenario}")
+        yield Surrounding(its, work_clock(its), f"sandbox {scenario}")
 
 
 def scope_of(flags: Flags, settings: Settings) -> Scope:

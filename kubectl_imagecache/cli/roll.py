@@ -22,7 +22,7 @@ from kubectl_imagecache.cli.options import (
     complete_pools,
     with_cluster_flags,
 )
-from kubectl_imagecache.cli.roll_clock import work_clock
+from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
@@ -161,8 +161,9 @@ def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Map
     from kubectl_imagecache.clients.retry import Pace
     from kubectl_imagecache.clients.target import gcloud_config, guess
     from kubectl_imagecache.core.views import Gap
-    from kubectl_imagecache.usecases.roll import Tools, observe
+    from kubectl_imagecache.usecases.roll import observe
     from kubectl_imagecache.usecases.roll_lock import Lock
+    from kubectl_imagecache.usecases.roll_tools import Tools
 
     clock = work_clock(env)
     kube = Kube.connect(kube_options(flags), env, clock=clock)
@@ -173,7 +174,7 @@ def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Map
         raise UserError(f"which GKE cluster to change is not known: {target.why}", target.hint)
     if disk_image:
         plan = replace(plan, disk=disk_image_ref(disk_image, target.project))
-    roll_kube = RollKube(kube.transport)
+    roll_kube = RollKube(kube.transport, clock.reached)
     lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended)
     reporter = Reporter(sys.stdout, choice.json)
     tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)

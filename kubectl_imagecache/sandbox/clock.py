@@ -37,13 +37,15 @@ class VirtualClock:
         """Run ACTION once SECONDS (virtual) have passed."""
         heapq.heappush(self._due, (self._now + timedelta(seconds=seconds), next(self._order), action))
 
-    def advance(self, seconds: float) -> None:
-        """Let SECONDS pass, running what falls due at its own time."""
+    def advance(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let SECONDS pass, running what falls due at its own time; less if ENOUGH, asked after each."""
         until = self._now + timedelta(seconds=seconds)
         while self._due and self._due[0][0] <= until:
             at, _, action = heapq.heappop(self._due)
             self._now = max(self._now, at)
             action()
+            if enough():
+                return
         self._now = until
 
     def catch_up(self) -> None:

@@ -6,18 +6,24 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import CONTROL_PREFIX, Handler, Request, Response, World
 
+REAL_STEP_S = 0.5
+"""Time moves by no more than this at once while something in the sandbox goes on in real time."""
+
 
 class Control:
     """Answers `/_sandbox/…` itself and hands everything else on."""
 
-    def __init__(self, world: World, behind: Handler, about: Mapping[str, Any]) -> None:
-        self._world = world
+    def __init__(
+        self, world: World, behind: Handler, about: Mapping[str, Any], version: Callable[[], int] = lambda: 0
+    ) -> None:
+        """VERSION tells the cluster's present resourceVersion."""
+        self._world, self._version = world, version
         self._behind = behind
         self._about = about
         self._routes = {
@@ -41,7 +47,7 @@ class Control:
             known = ", ".join(f"{method} {CONTROL_PREFIX}{path}" for method, path in self._routes)
             return _answer({"error": f"no {request.method} {request.path}; there are {known}"}, 404)
         try:
-            return _answer(route(json.loads(request.body) if request.body else {}))
+            return _answer(route(json.loads(request.body) if request.body else dict(request.query)))
         except ValueError as error:
             return _answer({"error": str(error)}, 400)
 
@@ -49,7 +55,7 @@ class Control:
         return dict(self._about)
 
     def _now(self, _: Any) -> dict[str, Any]:
-        return {"now": self._world.clock.now().isoformat()}
+        return {"now": self._world.clock.now().isoformat(), "version": self._version()}
 
     def _advance(self, body: Any) -> dict[str, Any]:
         seconds = body.get("seconds") if isinstance(body, dict) else None
@@ -60,8 +66,13 @@ class Control:
             or seconds < 0
         ):
             raise ValueError('send {"seconds": N}, N a number from 0 up')
-        self._world.clock.advance(seconds)
-        return self._now(body)
+        before = self._version()
+        wakeful = bool(body.get("untilChange"))
+        # Who is patient lets as much real time pass where something goes on in it.
+        patient = bool(body.get("patient") and self._world.clock.real)
+        seconds = min(seconds, REAL_STEP_S) if patient else seconds
+        self._world.clock.advance(seconds, lambda: wakeful and self._version() != before)
+        return {**self._now(body), **({"real": seconds} if patient else {})}
 
     def _faults(self, _: Any) -> dict[str, Any]:
         return {"faults": [dataclasses.asdict(fault) for fault in self._world.faults.rules]}
@@ -74,10 +85,16 @@ class Control:
         self._world.faults.rules.clear()
         return self._faults(body)
 
-    def _calls(self, _: Any) -> dict[str, Any]:
-        return {"calls": [dataclasses.asdict(call) for call in self._world.calls]}
+    def _calls(self, body: Any) -> dict[str, Any]:
+        """The log from number `since` on, and the number that the next call will have."""
+        first, world = str(body.get("since", "0") if isinstance(body, dict) else "0"), self._world
+        if not first.isdecimal():
+            raise ValueError("ask with ?since=N, N the `next` of an earlier answer")
+        found = world.calls[max(0, int(first) - world.forgotten) :]
+        return {"calls": [dataclasses.asdict(call) for call in found], "next": world.forgotten + len(world.calls)}
 
     def _forget_calls(self, body: Any) -> dict[str, Any]:
+        self._world.forgotten += len(self._world.calls)
         self._world.calls.clear()
         return self._calls(body)
 

@@ -89,6 +89,9 @@ class Sandbox:
     def stop(self) -> None:
         """Close the ports, end what runs for real, and remove the private folder."""
         self._vms.stop()
+        with self.world.changed:
+            self.world.closing = True
+            self.world.changed.notify_all()
         # Side by side: each waits for its server's loop to look up, up to 50 ms.
         stops = [threading.Thread(target=service.stop) for service in self._services.values()]
         for thread in stops:
@@ -145,7 +148,7 @@ class Sandbox:
 
     def _listen(self) -> None:
         about = {"scenario": self.settings.scenario, "seed": self.settings.seed, "speed": self.settings.speed}
-        control = Control(self.world, self.kube.handle, about)
+        control = Control(self.world, self.kube.handle, about, lambda: self.kube.version)
         registry = Registry(self.world, self.catalog, ACCESS)
         log = SnapshotterLog(self.kube, self.catalog, PROJECT, LOCATION, self.cluster)
         for name, handler, error in (

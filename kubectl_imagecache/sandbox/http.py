@@ -45,6 +45,9 @@ class Response:
 CONTROL_PREFIX = "/_sandbox/"
 """Paths that steer the sandbox itself: no fault strikes them, and the request log leaves them out."""
 
+CALLS = 200_000
+"""Lines of the request log that are kept, some 50 MB of them."""
+
 Handler = Callable[[Request], Response]
 ErrorMaker = Callable[[Fault], Response]
 """How a service words an ordered status: Kubernetes' Status, Google's error object, a registry's errors list."""
@@ -72,9 +75,22 @@ class World:
     changed: threading.Condition = field(init=False)
     """Notified after every request that isn't a GET and after time passed; watches wait on it."""
     calls: list[Call] = field(default_factory=list)
+    """The newest ones."""
+    most_calls: int = CALLS
+    forgotten: int = 0
+    """How many calls came before those."""
+    closing: bool = False
+    """Streams end."""
 
     def __post_init__(self) -> None:
         self.changed = threading.Condition(self.lock)
+
+    def log(self, call: Call) -> None:
+        """Remember CALL; of too many the older half is forgotten."""
+        self.calls.append(call)
+        if len(self.calls) > self.most_calls:
+            self.forgotten += self.most_calls // 2
+            del self.calls[: self.most_calls // 2]
 
 
 class Service:
@@ -152,7 +168,7 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                     response = error(fault)
                 reset = fault is not None and fault.kind == "reset"
                 if not control:
-                    world.calls.append(Call(name, request.method, self.path, 0 if reset else response.status))
+                    world.log(Call(name, request.method, self.path, 0 if reset else response.status))
             if fault is not None and fault.kind == "slow":
                 time.sleep(fault.seconds)
             if reset:

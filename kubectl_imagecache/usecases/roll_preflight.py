@@ -15,7 +15,8 @@ from kubectl_imagecache.core.errors import NotFound, UserError
 from kubectl_imagecache.core.roll import Pin, RollNode, RollPlan, RollPod
 from kubectl_imagecache.core.roll_decide import selects
 from kubectl_imagecache.core.roll_pool import successor
-from kubectl_imagecache.usecases.roll import Tools, untold_pins
+from kubectl_imagecache.usecases.roll_observe import untold_pins
+from kubectl_imagecache.usecases.roll_tools import Tools
 
 _DISK_METRICS = {"pd-ssd": "SSD_TOTAL_GB", "pd-balanced": "SSD_TOTAL_GB", "pd-standard": "DISKS_TOTAL_GB"}
 """Quota by disk type (https://cloud.google.com/compute/resource-usage)."""

@@ -33,7 +33,8 @@ def needed(call: Call) -> tuple[str, str, str]:
     if parts[0] == "namespaces" and len(parts) > 2:
         parts = parts[2:]
     resource = "/".join([parts[0], *parts[2:]])
-    verb = VERBS.get(call.method) or ("get" if len(parts) > 1 else "list")
+    read = "watch" if "watch=1" in call.target else "get" if len(parts) > 1 else "list"
+    verb = VERBS.get(call.method, read)
     return match["group"] or "", resource, verb
 
 

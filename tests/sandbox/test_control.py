@@ -19,7 +19,8 @@ ABOUT = {"scenario": "none", "seed": 3}
 class Rig:
     def __init__(self) -> None:
         self.world = World()
-        control = Control(self.world, self._behind, ABOUT)
+        self.version = 0
+        control = Control(self.world, self._behind, ABOUT, lambda: self.version)
         self.service = Service("kube", self.world, control.handle, self._error)
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -60,9 +61,19 @@ def test_it_tells_what_sandbox_it_is(rig: Rig) -> None:
 def test_time_moves_only_when_it_is_told_to(rig: Rig) -> None:
     done: list[str] = []
     rig.world.clock.call_later(50, lambda: done.append("due"))
-    assert rig.call("GET", "/_sandbox/now") == (200, {"now": EPOCH.isoformat()})
-    assert rig.call("POST", "/_sandbox/advance", {"seconds": 3600}) == (200, {"now": "2026-01-15T10:00:00+00:00"})
+    assert rig.call("GET", "/_sandbox/now") == (200, {"now": EPOCH.isoformat(), "version": 0})
+    later = {"now": "2026-01-15T10:00:00+00:00", "version": 0}
+    assert rig.call("POST", "/_sandbox/advance", {"seconds": 3600}) == (200, later)
     assert done == ["due"]
+
+
+def test_time_may_stop_where_something_changes(rig: Rig) -> None:
+    rig.world.clock.call_later(20, lambda: None)
+    rig.world.clock.call_later(50, lambda: setattr(rig, "version", 7))
+    changed = {"now": "2026-01-15T09:00:50+00:00", "version": 7}
+    assert rig.call("POST", "/_sandbox/advance", {"seconds": 3600, "untilChange": True}) == (200, changed)
+    later = {"now": "2026-01-15T10:00:50+00:00", "version": 7}
+    assert rig.call("POST", "/_sandbox/advance", {"seconds": 3600, "untilChange": True}) == (200, later)
 
 
 @pytest.mark.parametrize("body", [{}, {"seconds": -1}, {"seconds": "1"}, {"seconds": True}, [], {"seconds": 1e999}])
@@ -114,8 +125,18 @@ def test_request_log_tells_service_method_target_and_status_but_not_our_steering
     rig.call("POST", "/api/v1/pods?x=1", {})
     rig.call("GET", "/_sandbox/now")
     call = {"service": "kube", "method": "POST", "target": "/api/v1/pods?x=1", "status": 200}
-    assert rig.call("GET", "/_sandbox/calls") == (200, {"calls": [call]})
-    assert rig.call("DELETE", "/_sandbox/calls") == (200, {"calls": []})
+    assert rig.call("GET", "/_sandbox/calls") == (200, {"calls": [call], "next": 1})
+    assert rig.call("DELETE", "/_sandbox/calls") == (200, {"calls": [], "next": 1})
+
+
+def test_request_log_goes_on_from_where_a_reader_was_and_forgets_the_oldest(rig: Rig) -> None:
+    rig.world.most_calls = 10
+    for number in range(12):
+        rig.call("GET", f"/{number}")
+    for since, targets in ((0, ["/5", "/6", "/7", "/8", "/9", "/10", "/11"]), (10, ["/10", "/11"]), (12, [])):
+        _, answer = rig.call("GET", f"/_sandbox/calls?since={since}")
+        assert ([call["target"] for call in answer["calls"]], answer["next"]) == (targets, 12)
+    assert rig.call("GET", "/_sandbox/calls?since=x")[0] == 400
 
 
 def test_unknown_path_tells_the_known_ones(rig: Rig) -> None:

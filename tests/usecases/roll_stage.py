@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.clients.gke_roll import RollGke
 from kubectl_imagecache.clients.google_http import GoogleHttp
 from kubectl_imagecache.clients.http import Http
@@ -18,31 +17,14 @@ from kubectl_imagecache.clients.target import ClusterTarget
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import RollEvent
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
-from kubectl_imagecache.sandbox.http import World
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import CACHE, LOCATION, PROJECT
-from kubectl_imagecache.usecases.roll import Tools
 from kubectl_imagecache.usecases.roll_lock import Lock
+from kubectl_imagecache.usecases.roll_tools import Tools
 
 OLD, NEW = DiskImageRef(PROJECT, "cache-1"), DiskImageRef(PROJECT, "cache-2")
 IMAGE = f"{shelf.REDIS}:7.4.1-alpine"
 SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class WorldClock:
-    """The sandbox's time, moved by whoever sleeps."""
-
-    world: World
-
-    def now(self) -> datetime:
-        with self.world.lock:
-            return self.world.clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        with self.world.lock:
-            self.world.clock.advance(seconds)
-            self.world.changed.notify_all()
 
 
 def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
@@ -88,9 +70,9 @@ def budget(name: str, least: int) -> dict[str, Any]:
 
 def tools(sandbox: Sandbox, events: list[RollEvent], home: Path, who: str = "me@here/1") -> Tools:
     """What a roll works with, in virtual time, its retries too."""
-    clock = WorldClock(sandbox.world)
     env = {**sandbox.env(), "HOME": str(home)}
-    kube = RollKube(Kube.connect(KubeOptions(), env, home, clock).transport)
+    clock = work_clock(env)
+    kube = RollKube(Kube.connect(KubeOptions(), env, home, clock).transport, clock.reached)
     pace = Pace(lambda: clock.now().timestamp(), clock.sleep)
     target = ClusterTarget(PROJECT, LOCATION, sandbox.cluster, "")
     gke = RollGke(GoogleHttp.from_env(env, Http(env=env, pace=pace)), target)

@@ -14,8 +14,9 @@ from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
-from kubectl_imagecache.usecases.roll import Interrupted, Stopped, observe, roll
+from kubectl_imagecache.usecases.roll import observe, roll
 from kubectl_imagecache.usecases.roll_lock import Locked
+from kubectl_imagecache.usecases.roll_tools import Interrupted, Stopped
 from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}

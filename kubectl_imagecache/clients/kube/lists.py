@@ -59,6 +59,8 @@ class Page(Generic[Item]):
     items: list[Item]
     next: str
     """The continue token; empty at the end."""
+    version: str = ""
+    """The list's resourceVersion, the same on all its pages."""
 
 
 def decode_page(body: bytes, item: type[Item], what: str, unreadable: Unreadable) -> Page[Item]:
@@ -68,7 +70,8 @@ def decode_page(body: bytes, item: type[Item], what: str, unreadable: Unreadable
     """
     try:
         page = decoder_of(wire.Page[item]).decode(body)  # type: ignore[valid-type] # made at run time
-        return Page(page.items or [], (page.metadata.next if page.metadata else None) or "")
+        meta = page.metadata or wire.ListMeta()
+        return Page(page.items or [], meta.next or "", meta.resource_version or "")
     except msgspec.ValidationError:
         pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -77,7 +80,8 @@ def decode_page(body: bytes, item: type[Item], what: str, unreadable: Unreadable
         raw = decoder_of(wire.RawList).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"not a list of {what}: {error}") from error
-    return Page(decode_items(raw.items or [], item, unreadable), (raw.metadata.next if raw.metadata else None) or "")
+    meta = raw.metadata or wire.ListMeta()
+    return Page(decode_items(raw.items or [], item, unreadable), meta.next or "", meta.resource_version or "")
 
 
 def decode_items(raws: list[msgspec.Raw], item: type[Item], unreadable: Unreadable) -> list[Item]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
+from kubectl_imagecache.clients.kube.lists import decoder_of
+from kubectl_imagecache.clients.kube.mirror import Mirror, whole_list
 from kubectl_imagecache.clients.kube.roll_wire import (
     KINDS,
     Budget,
-    Listing,
     Node,
     Pod,
     Workload,
@@ -30,6 +34,10 @@ MERGE = "application/merge-patch+json"
 JSON = "application/json"
 NAMESPACE = "default"
 """Of the Lease by which two rolls of one pool keep apart."""
+_NODES, _PODS = "/api/v1/nodes", "/api/v1/pods"
+_LIVING = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+_TWO_BUDGETS = "more than one PodDisruptionBudget"
+"""https://github.com/kubernetes/kubernetes/blob/v1.32.0/pkg/registry/core/pod/storage/eviction.go"""
 _ROOTS = {kind: (f"{root}/namespaces", resource) for resource, (kind, root) in KINDS.items()}
 
 
@@ -56,32 +64,57 @@ class Hold:
 
 
 class RollKube:
-    """The calls of Kubernetes that a roll needs; those that change something are patch_node, repin, evict and hold."""
+    """The calls of Kubernetes that a roll needs; those that change something are patch_node, repin, evict and hold.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    What changes something, and nothing else, may be called by several threads at once.
+    """
+
+    def __init__(self, transport: Transport, reached: Callable[[], int] = lambda: 0) -> None:
+        """REACHED is LiveClock's."""
+        self._transport, self._reached = transport, reached
+        self.changed = threading.Event()
+        """Set when something that `seen` shows has changed since."""
+        self._selector = ""
+        self._nodes: Mirror[Node, RollNode] | None = None
+        self._pods: Mirror[Pod, RollPod] | None = None
 
     def nodes(self, pool: str) -> list[RollNode]:
         """The nodes of POOL, by name; raises what Transport.get raises."""
-        found = Listing(self._transport, "/api/v1/nodes", Node, {"labelSelector": f"{POOL_LABEL}={pool}"})
-        return sorted((node_of(node) for node in found.items), key=lambda node: node.name)
+        nodes, _ = whole_list(self._transport, _NODES, {"labelSelector": f"{POOL_LABEL}={pool}"}, Node)
+        return sorted(map(node_of, nodes), key=_name)
 
     def pods(self) -> list[RollPod]:
         """All pods that have not ended; raises what Transport.get raises."""
-        query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
-        return [pod_of(pod) for pod in Listing(self._transport, "/api/v1/pods", Pod, query).items]
+        return [pod_of(pod) for pod in whole_list(self._transport, _PODS, _LIVING, Pod)[0]]
+
+    def seen(self, selector: str) -> tuple[list[RollNode], list[RollPod]]:
+        """The nodes that SELECTOR selects, by name, and all living pods, as watches tell them: moments old, and cheap.
+
+        Raises as `nodes` does, at the first time or after a watch broke.
+        """
+        self.changed.clear()
+        if self._nodes is None or self._selector != selector:
+            if self._nodes is not None:
+                self._nodes.close()
+            query = {"labelSelector": selector}
+            self._nodes = Mirror(self._transport, _NODES, query, Node, node_of, self.changed)
+            self._selector = selector
+        if self._pods is None:
+            self._pods = Mirror(self._transport, _PODS, _LIVING, Pod, pod_of, self.changed)
+        reached = self._reached()
+        return sorted(self._nodes.read(reached), key=_name), self._pods.read(reached)
 
     def pins(self) -> list[Pin]:
         """Every workload that selects a pool or a cache disk; raises what Transport.get raises."""
         found: list[Pin] = []
         for resource, (kind, root) in KINDS.items():
-            for workload in Listing(self._transport, f"{root}/{resource}", Workload).items:
+            for workload in whole_list(self._transport, f"{root}/{resource}", {}, Workload)[0]:
                 found += pins_of(workload, kind)
         return found
 
     def budgets(self) -> list[Budget]:
         """Every PodDisruptionBudget; raises what Transport.get raises."""
-        return Listing(self._transport, "/apis/policy/v1/poddisruptionbudgets", Budget).items
+        return whole_list(self._transport, "/apis/policy/v1/poddisruptionbudgets", {}, Budget)[0]
 
     def patch_node(self, name: str, marks: Mapping[str, str | None], unschedulable: bool | None = None) -> None:
         """Set (None: remove) annotations of a node and, in the same patch, its cordon; a node that is gone is no error.
@@ -91,7 +124,12 @@ class RollKube:
         patch: dict[str, Any] = {"metadata": {"annotations": dict(marks)}}
         if unschedulable is not None:
             patch["spec"] = {"unschedulable": True if unschedulable else None}
-        self._send("PATCH", f"/api/v1/nodes/{_q(name)}", patch, f"patch nodes {name}", MERGE, gone=True)
+        found = self._send("PATCH", f"{_NODES}/{_q(name)}", patch, f"patch nodes {name}", MERGE, gone=True)
+        if self._nodes is not None:
+            try:
+                self._nodes.learn(decoder_of(Node).decode(found))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return  # An answer cut short, or that the node is gone: the watch tells.
 
     def release(self, name: str) -> None:
         """Uncordon a node and take all our marks away; raises as patch_node does."""
@@ -126,11 +164,23 @@ class RollKube:
         }
         path = f"/api/v1/namespaces/{_q(pod.namespace)}/pods/{_q(pod.name)}/eviction"
         what = f"create pods/eviction {pod}"
-        status, content, wait_s = self._transport.send("POST", path, json.dumps(body).encode(), JSON, what)
+        try:
+            status, content, wait_s = self._transport.send("POST", path, json.dumps(body).encode(), JSON, what)
+        except Unavailable as error:
+            if _TWO_BUDGETS not in error.message:
+                raise
+            return Evicted(False, error.message)  # 500, and so for good: only the budgets' owner can mend it.
         if status == 429:
             return Evicted(False, _words(content), wait_s)
+        words = _words(content)
+        if status == 409 and "Precondition failed" not in words:
+            return Evicted(False, words, 0.0)  # Others changed the budget meanwhile: nothing was evicted.
         if status not in (404, 409):  # 409: the name is another pod's by now.
             self._check(status, content, what)
+        if self._pods is not None:
+            # A later look must not ask for it again, however late the watch tells of it.
+            gone = pod.uid
+            self._pods.amend(pod.namespace, pod.name, lambda p: replace(p, leaving=True) if p.uid == gone else p)
         return Evicted(True)
 
     def holder(self, pool: str) -> Hold:
@@ -190,6 +240,10 @@ class RollKube:
 def is_over(hold: Hold, now: datetime, lasts_s: float) -> bool:
     """Whether nobody holds it, or whoever does has not renewed it in time."""
     return not hold.who or hold.renewed is None or now - hold.renewed > timedelta(seconds=lasts_s)
+
+
+def _name(node: RollNode) -> str:
+    return node.name
 
 
 def _lease_name(pool: str) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import msgspec
 
 from kubectl_imagecache.clients.kube import wire
-from kubectl_imagecache.clients.kube.lists import Unreadable, fold_reader, read_list
 from kubectl_imagecache.clients.kube.nodes import DISK_LABELS, cache_disks
-from kubectl_imagecache.clients.kube.transport import Transport
-from kubectl_imagecache.clients.kube.wire import Wire
-from kubectl_imagecache.core.errors import BadAnswer
+from kubectl_imagecache.clients.kube.wire import Object, ObjectMeta, Wire
 from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
 
-Item = TypeVar("Item", bound=Wire)
 KINDS = {
     "deployments": ("Deployment", "/apis/apps/v1"),
     "statefulsets": ("StatefulSet", "/apis/apps/v1"),
@@ -33,9 +28,7 @@ class _Owner(Wire):
     controller: bool | None = None
 
 
-class _Meta(Wire):
-    name: str
-    namespace: str | None = None
+class _Meta(ObjectMeta):
     uid: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
@@ -57,7 +50,7 @@ class _NodeStatus(Wire):
     conditions: list[_Condition] | None = None
 
 
-class Node(Wire):
+class Node(Object):
     """A Node."""
 
     metadata: _Meta
@@ -96,7 +89,7 @@ class _PodStatus(Wire):
     init_container_statuses: list[_Container] | None = None
 
 
-class Pod(Wire):
+class Pod(Object):
     """A Pod."""
 
     metadata: _Meta
@@ -126,7 +119,7 @@ class _WorkloadStatus(Wire):
     """A number in a Job, a list in a CronJob."""
 
 
-class Workload(Wire):
+class Workload(Object):
     """A Deployment, StatefulSet, DaemonSet, CronJob or Job."""
 
     metadata: _Meta
@@ -143,7 +136,7 @@ class _BudgetSpec(Wire):
     selector: dict[str, object] | None = None
 
 
-class Budget(Wire):
+class Budget(Object):
     """A PodDisruptionBudget."""
 
     metadata: _Meta
@@ -151,24 +144,10 @@ class Budget(Wire):
     status: _BudgetStatus | None = None
 
 
-class Listing(Generic[Item]):
-    """A whole list, each time it begins again from nothing."""
-
-    def __init__(self, transport: Transport, path: str, item: type[Item], query: dict[str, str] | None = None) -> None:
-        """Read it. Raises BadAnswer if one item can't be read: what is not known could be a pod to be spared."""
-        self.items: list[Item] = []
-        what = path.rpartition("/")[2]
-        unreadable = Unreadable()
-
-        def begin() -> Callable[[bytes], str]:
-            self.items = []
-            unreadable.clear()
-            # `fold_reader` takes any shape; its type variable lists those of status.
-            return fold_reader(item, what, self.items.append, unreadable)  # type: ignore[type-var]
-
-        read_list(transport, [path], query or {}, what, begin)
-        if unreadable.count:
-            raise BadAnswer(f"{unreadable.count} of the {what} can't be read: {unreadable.why}")
+# Threads must not be the first to use a type (clients/kube/wire.py).
+for _shape in (Node, Pod, Workload, Budget):
+    msgspec.json.Decoder(_shape)
+    msgspec.json.Decoder(wire.Page[_shape])  # type: ignore[valid-type] # made at run time
 
 
 def node_of(node: Node) -> RollNode:

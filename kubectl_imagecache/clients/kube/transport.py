@@ -97,6 +97,7 @@ class Transport:
             if status == 401:
                 raise Unauthenticated(f"the Kubernetes API at {self.address} rejects the credentials", _LOGIN)
             if status == 0 or (status in RETRIED_STATUSES and status != 429):
+                trouble = f"{trouble}: {said}" if (said := _status_message(content)) else trouble
                 raise Unavailable(f"the Kubernetes API at {self.address} does not answer for {what}: {trouble}", _LATER)
             return status, content, wait_s
         raise AssertionError("the second try ends in one of the above")

@@ -254,10 +254,25 @@ class Workload(Wire):
 Item = TypeVar("Item", Pod, Node, Event, Workload)
 
 
-class ListMeta(msgspec.Struct, rename={"next": "continue"}, gc=False):
+class ObjectMeta(Wire):
+    """metadata of an object that is told from others by it."""
+
+    name: str
+    namespace: str | None = None
+    resource_version: str | None = None
+
+
+class Object(Wire):
+    """An object that has a name."""
+
+    metadata: ObjectMeta
+
+
+class ListMeta(msgspec.Struct, rename={"next": "continue", "resource_version": "resourceVersion"}, gc=False):
     """metadata of a list."""
 
     next: str | None = None
+    resource_version: str | None = None
 
 
 class Page(Wire, Generic[Item]):

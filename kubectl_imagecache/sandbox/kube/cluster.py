@@ -55,6 +55,11 @@ class KubeCluster:
         for crd in gke_crds():
             self._objects.create(CRD, crd)
 
+    @property
+    def version(self) -> int:
+        """The resourceVersion of the newest change."""
+        return self._store.version
+
     def handle(self, request: Request) -> Response:
         """Answer one request; the caller holds the world's lock."""
         return self._api.handle(request)
