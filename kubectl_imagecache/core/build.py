@@ -143,11 +143,11 @@ def _with_image(seen: Observation, image: BuiltImage) -> Step:
         return Step(Action.FAIL, "Compute failed to make the disk image", "run it again")
     if image.state is not ImageState.READY:
         return Step(Action.WAIT_FOR_IMAGE)
-    if seen.vm is None:
-        return Step(Action.FINISH)
     # The family last: nobody who follows it meets a disk image that isn't ready.
     if seen.family and image.family != seen.family:
         return Step(Action.SET_FAMILY)
+    if seen.vm is None:
+        return Step(Action.FINISH)
     return Step(Action.WAIT_FOR_STOP if seen.vm.state is VmState.STOPPING else Action.DELETE_VM)
 
 

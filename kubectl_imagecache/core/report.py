@@ -130,6 +130,8 @@ class Suggestion:
     keeps: int = 0
     disk_size_gb: int | None = None
     """GiB that the rebuilt disk needs, from unpacked sizes estimated by compressed ones; None is unknown."""
+    disk_size_is_most: bool = False
+    """Some images' layers aren't known: those that they share were counted for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,16 +113,19 @@ def _rebuild(pool: Pool, matches: Sequence[UseMatch], unused: Sequence[CachedIma
     replaced = {m.cached for m in counted if m.match in (Match.MISSING, Match.PARTLY) and m.cached is not None}
     used = {m.cached for m in counted if m.match is Match.CACHED}
     drops = sorted({i.ref for i in (*unused, *(replaced - used)) if i is not None and i.ref not in adds})
+    size, is_most = _size(counted, known)
     return Suggestion(
         ("rebuild", pool.name),
         adds=adds,
         drops=tuple(drops),
         keeps=len({m.use.ref for m in counted if m.match is Match.CACHED}),
-        disk_size_gb=_size(counted, known),
+        disk_size_gb=size,
+        disk_size_is_most=is_most,
     )
 
 
-def _size(counted: Sequence[UseMatch], known: Known) -> int | None:
+def _size(counted: Sequence[UseMatch], known: Known) -> tuple[int | None, bool]:
+    """GiB, None if unknown; and whether layers may have been counted twice."""
     layers: list[Layer] = []
     unsized: dict[str, int] = {}
     for match in counted:
@@ -132,5 +135,6 @@ def _size(counted: Sequence[UseMatch], known: Known) -> int | None:
         elif match.compressed is not None:
             unsized[match.use.digest or str(match.use.ref)] = match.compressed
         else:
-            return None
-    return disk_size_gb(layers, unsized.values()) if counted else None
+            return None, False
+    size = disk_size_gb(layers, unsized.values()) if counted else None
+    return size, bool(unsized) and size != MIN_DISK_GB

@@ -263,4 +263,5 @@ def _suggestion(suggestion: Suggestion | None) -> Document | None:
         "drops": [str(ref) for ref in suggestion.drops],
         "keeps": suggestion.keeps,
         "diskSizeGb": suggestion.disk_size_gb,
+        "diskSizeIsMost": suggestion.disk_size_is_most,
     }

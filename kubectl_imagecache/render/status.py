@@ -179,7 +179,8 @@ def _suggested(suggestion: Suggestion, name: Namer, screen: Screen) -> list[str]
     parts = [f"adds {_named(suggestion.adds, name, screen)}"] if suggestion.adds else []
     parts += [f"drops {_named(suggestion.drops, name, screen)}"] if suggestion.drops else []
     parts += [f"keeps {suggestion.keeps}"] if parts and suggestion.keeps else []
-    parts += [f"needs a disk of about {suggestion.disk_size_gb} GiB"] if suggestion.disk_size_gb is not None else []
+    about = "at most" if suggestion.disk_size_is_most else "about"
+    parts += [f"needs a disk of {about} {suggestion.disk_size_gb} GiB"] if suggestion.disk_size_gb is not None else []
     text = "; ".join([*parts, advice] if advice else parts)
     return lines + (wrapped(text, "    ", "    ", screen.cells) if text else [])
 
