@@ -34,6 +34,10 @@ def action(
     return next_step(Observation("b", "f", machine, made, end, seen)).action
 
 
+def test_the_family_is_set_even_if_the_vm_has_gone_by_its_own_limit() -> None:
+    assert action(None, image(ImageState.READY, family="")) is Action.SET_FAMILY
+
+
 def test_a_build_goes_from_nothing_to_its_disk_image() -> None:
     assert [
         action(None, None, seen=False),
