@@ -224,7 +224,7 @@ def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
     try:
         with log.open("a", encoding="utf-8", errors="replace") as out:
             image = Build(
-                compute, plan, session.around.clock, tell.event, lambda text: print(text, end="", file=out)
+                compute, plan, session.around.clock, tell.event, lambda text: print(harmless(text), end="", file=out)
             ).run()
     except KeyboardInterrupt:
         tell.clear()
@@ -240,6 +240,11 @@ def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
     done = f"The disk image {image.name} is ready: projects/{image.project}/global/images/{image.name}"
     tell.end("ready", {"diskImage": image.name, "project": image.project, "build": plan.build}, done)
     return 0
+
+
+def harmless(text: str) -> str:
+    """What a VM has written, for a log that somebody will show on a terminal: nothing but text and line ends."""
+    return "\n".join(neutral(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def _log_file(env: Mapping[str, str], build: str) -> Path:
