@@ -24,7 +24,7 @@ _SPELLING = re.compile(
 )
 _ARM_FAMILIES = frozenset({"t2a", "c4a", "n4a", "a4x"})
 """Machine families with Arm processors: Ampere Altra, Google Axion, NVIDIA Grace."""
-_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
+TAINT_EFFECTS = {"NO_SCHEDULE": "NoSchedule", "PREFER_NO_SCHEDULE": "PreferNoSchedule", "NO_EXECUTE": "NoExecute"}
 
 
 class _Enabled(msgspec.Struct):
@@ -217,7 +217,7 @@ def _pool(pool: _NodePool, cluster: ClusterSummary, default_streaming: _Enabled 
         node_labels=frozenset((config.labels or {}).items()),
         resource_labels=frozenset({**shared, **(config.resource_labels or {})}.items()),
         node_taints=frozenset(
-            Taint(taint.key or "", taint.value or "", _EFFECTS.get(taint.effect or "", ""))
+            Taint(taint.key or "", taint.value or "", TAINT_EFFECTS.get(taint.effect or "", ""))
             for taint in config.taints or ()
         ),
     )

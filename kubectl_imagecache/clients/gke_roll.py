@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from kubectl_imagecache.clients.gke import ROLE, disk_image_ref
+from kubectl_imagecache.clients.gke import ROLE, TAINT_EFFECTS, disk_image_ref
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
 from kubectl_imagecache.clients.target import ClusterTarget
-from kubectl_imagecache.core.errors import BadAnswer
+from kubectl_imagecache.core.errors import BadAnswer, NotFound
+from kubectl_imagecache.core.pools import Taint
 from kubectl_imagecache.core.roll import RollPool, Scaling
 from kubectl_imagecache.core.roll_pool import origin_of, scaling_json, scaling_of
 
 Json = dict[str, Any]
 ADMIN = "roles/container.clusterAdmin"
 VIEWER = "roles/compute.viewer"
+INSTANCE_ADMIN = "roles/compute.instanceAdmin.v1"
 _GROUP = re.compile(r"projects/[^/]+/zones/[^/]+/instanceGroupManagers/[^/?]+")
 
 
@@ -34,7 +36,8 @@ class Operation:
 
 
 class RollGke:
-    """The calls of GKE that a roll needs; those that change something are create, set_scaling and delete."""
+    """The calls of GKE that a roll needs; those that change something are create, set_scaling, set_size,
+    remove and delete."""
 
     def __init__(self, http: GoogleHttp, target: ClusterTarget) -> None:
         self._http, self.target = http, target
@@ -85,6 +88,33 @@ class RollGke:
         body = {"autoscaling": scaling_json(scaling)}
         return self._change("POST", f"{self._cluster}/nodePools/{_q(pool)}:setAutoscaling", body)
 
+    def set_size(self, pool: str, per_zone: int) -> Operation:
+        """Begin to set POOL's size, the same in every zone; raises as GoogleHttp.send does.
+
+        GKE picks the nodes that go where there are too many, whatever runs on them: only ask for more.
+        """
+        return self._change("POST", f"{self._cluster}/nodePools/{_q(pool)}:setSize", {"nodeCount": per_zone})
+
+    def remove(self, pool: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
+        """Begin to delete NODES (name -> zone) of POOL, whose groups then want as many less; those gone are no error.
+
+        GKE's API has no call for it; its own autoscaler removes nodes by this one. Raises as GoogleHttp.send does,
+        NotFound for a node that is of none of POOL's groups.
+        """
+        paths = [path[0] for url in pool.get("instanceGroupUrls") or () if (path := _GROUP.search(str(url)))]
+        wanted: dict[str, list[str]] = {}
+        for name, zone in nodes.items():
+            # A node is called after its group: gke-web-0a1b2c3d-x7k2 is of gke-web-0a1b2c3d-grp.
+            stem = f"/{name.rpartition('-')[0]}-grp"
+            group = next((path for path in paths if path.endswith(stem) and f"/zones/{zone}/" in path), None)
+            if group is None:
+                raise NotFound(f"{name} in {zone or 'no zone'} is of no instance group of {pool.get('name')}")
+            wanted.setdefault(group, []).append(f"zones/{zone}/instances/{name}")
+        for group, instances in wanted.items():
+            body = {"instances": instances, "skipInstancesOnValidationError": True}
+            asked = {"permission": "compute.instanceGroupManagers.update", "on": group, "role": INSTANCE_ADMIN}
+            self._http.change(Api.COMPUTE, "POST", f"{group}/deleteInstances", body, **asked)
+
     def delete(self, pool: str) -> Operation:
         """Begin to delete POOL, whatever runs there: GKE honours no budgets. Raises as GoogleHttp.send does."""
         return self._change("DELETE", f"{self._cluster}/nodePools/{_q(pool)}", {})
@@ -110,8 +140,18 @@ def roll_pool(pool: Mapping[str, Any], size: int, project: str) -> RollPool:
         ),
         scaling=scaling_of(pool),
         size=size,
+        zones=len(pool.get("locations") or ()) or 1,
         message=str(pool.get("statusMessage") or ""),
         origin=origin_of(pool),
+    )
+
+
+def node_taints(pool: Mapping[str, Any]) -> tuple[Taint, ...]:
+    """The taints of the nodes of a pool of GKE's JSON, in Kubernetes' words."""
+    found = (pool.get("config") or {}).get("taints") or ()
+    return tuple(
+        Taint(str(one.get("key") or ""), str(one.get("value") or ""), TAINT_EFFECTS.get(str(one.get("effect")), ""))
+        for one in found
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.surge import Surge
+from kubectl_imagecache.core.windows import Window
 
 POOL_LABEL = "cloud.google.com/gke-nodepool"
 CORDONED = "kubectl-imagecache/cordoned"
@@ -15,11 +17,18 @@ UNREADY = "kubectl-imagecache/unready"
 """Node annotation: UIDs, by comma, of controllers whose pods here were not Ready before the roll touched them."""
 DRAINING = "kubectl-imagecache/draining"
 """Node annotation: when the roll began to empty it, ISO 8601."""
+SCALING = "kubectl-imagecache/scaling"
+"""Node annotation: the pool's autoscaling limits before the roll, in case the new pool, which knows them, is lost."""
 SOAKING = "kubectl-imagecache/soaking"
 """Node annotation: since when the old pool stands by empty, ISO 8601."""
+REMOVING = "kubectl-imagecache/removing"
+"""Node annotation: when the deletion of this emptied node was asked for, ISO 8601."""
+CANARY = "kubectl-imagecache/canary"
+"""Node annotation on the new pool: `trying`, `proven` (by a pod that may still be there) or `swept`, and an image."""
+TRYING, PROVEN, SWEPT = "trying", "proven", "swept"
 BACK = "kubectl-imagecache/rolling-back"
 """Node annotation on the new pool: the roll goes back, since when."""
-MARKS = (CORDONED, UNREADY, DRAINING, SOAKING, BACK)
+MARKS = (CORDONED, UNREADY, DRAINING, SCALING, REMOVING, SOAKING, CANARY, BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,9 @@ class Origin:
     """That pool's limits before the roll."""
     started: datetime
     nodes: int
-    """How many it was created with."""
+    """How many it was created with; in batches: how many that pool had."""
+    surge: int = 0
+    """In batches of so many nodes; 0: all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,9 @@ class RollPool:
     scaling: Scaling = OFF
     size: int = 0
     """Nodes that its instance groups want."""
+    sizes: tuple[int, ...] = ()
+    """The same, zone by zone."""
+    zones: int = 1
     message: str = ""
     """GKE's statusMessage."""
     origin: Origin | None = None
@@ -87,6 +101,7 @@ class RollNode:
     """Those of its annotations that are ours."""
     disks: frozenset[DiskImageRef] = frozenset()
     """From its cache-disk labels."""
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,8 @@ class RollPod:
     finished: bool = False
     """Succeeded or Failed."""
     mirror: bool = False
+    probe: bool = False
+    """One of ours, that only measures a pull."""
     trouble: str = ""
     """CrashLoopBackOff, ImagePullBackOff, …: a container's reason for waiting that does not pass by itself."""
     empty_dir: bool = False
@@ -125,7 +142,7 @@ class RollPod:
     @property
     def stays(self) -> bool:
         """Whether it comes and goes with its node: evicting it makes no sense."""
-        return self.mirror or self.owner_kind == "DaemonSet" or self.finished
+        return self.mirror or self.probe or self.owner_kind == "DaemonSet" or self.finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +206,16 @@ class RollPlan:
     """When this run began; None: no time-out counts."""
     not_after: datetime | None = None
     """No step is begun from then on."""
+    windows: tuple[Window, ...] = ()
+    """No step is begun outside of them; none: there is no such limit."""
+    surge: Surge | None = None
+    """Make the new pool, and empty the old one, in batches of so many nodes; None: all at once."""
+    canary: str = ""
+    """The image of which a pod must start fast on a new node before the old pool is touched; empty: none."""
+    canary_limit_s: float = 5.0
+    """Its pull may take that long."""
+    force_after_s: float | None = None
+    """How long a budget may keep a pod before it is deleted past it, counted anew by each run; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +231,8 @@ class RollView:
     """To either pool."""
     blocked: Mapping[str, Blocked] = field(default_factory=dict)
     """By the pod's UID: what this run's evictions were answered."""
+    waiting: datetime | None = None
+    """Since when this run has done nothing but wait for pools or nodes; None: it has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +263,8 @@ class Cordon:
     nodes: tuple[str, ...]
     unready: Mapping[str, tuple[str, ...]]
     """Node -> UIDs of controllers with pods there that aren't Ready."""
+    scaling: Scaling = OFF
+    """The pool's limits before the roll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +293,45 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
+class Force:
+    """Delete these pods, with their grace period, whatever their budgets say."""
+
+    pods: tuple[RollPod, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Set a pool's size to more than it is."""
+
+    pool: str
+    per_zone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete these emptied nodes, so that their pool is smaller by as many."""
+
+    nodes: tuple[str, ...]
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Run a pod of an image on a node, and measure its pull."""
+
+    node: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Take what is left of canaries away, and say so on their nodes."""
+
+    marks: Mapping[str, str]
+    """Node -> what its mark is from then on; empty: it has none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete a pool."""
 
@@ -274,6 +344,8 @@ class Wait:
 
     why: str
     seconds: float = 5.0
+    limited: bool = False
+    """It counts against the time in which pools and nodes have to be ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +365,8 @@ class Stop:
     hint: str
 
 
-Step = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete | Wait | Done | Stop
-Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Delete
+Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Force | Grow | Remove | Canary | Sweep | Delete
+Step = Action | Wait | Done | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
     BACK,
+    CANARY,
     CORDONED,
-    DRAINING,
     OFF,
     POOL_LABEL,
+    PROVEN,
+    SCALING,
     SOAKING,
-    UNREADY,
-    Cordon,
+    SWEPT,
+    Canary,
     Create,
     Delete,
     Done,
-    Evict,
     Mark,
     Pin,
     Repin,
     RollNode,
     RollPlan,
-    RollPod,
     RollPool,
     RollView,
     Scale,
+    Scaling,
     Step,
     Stop,
+    Sweep,
     Uncordon,
     Wait,
 )
+from kubectl_imagecache.core.roll_batches import batch, is_leaving
+from kubectl_imagecache.core.roll_drain import drain, moment, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_pool import unpacked
+from kubectl_imagecache.core.windows import opened, opens
 
 BUSY = frozenset({"PROVISIONING", "RECONCILING"})
 FAILED = frozenset({"ERROR", "RUNNING_WITH_ERROR"})
-AGAIN = "mend that and run the same command again, or go back with --rollback"
+_LOOK_S = 300.0
+"""Longest wait for a window between two looks."""
 
 
 def decide(plan: RollPlan, view: RollView) -> Step:
     """What to do next; raises nothing: what can't go on is a Stop."""
+    since = opened(plan.windows, view.now)
+    if plan.windows and plan.began is not None:
+        # What nobody is allowed to work at is not late.
+        plan = replace(plan, began=max(plan.began, since) if since is not None else None)
     step = _decide(plan, view)
-    ends = isinstance(step, Wait | Done | Stop)
-    if plan.not_after is not None and view.now >= plan.not_after and not ends:
+    if isinstance(step, Wait | Done | Stop):
+        return step
+    if plan.not_after is not None and view.now >= plan.not_after:
         return Stop(
             f"no step is begun after {plan.not_after.isoformat()}", "run the same command again in the next window"
         )
+    then = opens(plan.windows, view.now) if since is None else None
+    if then is not None:
+        text = f"no step is begun before {then.isoformat()}, when the maintenance window opens"
+        return Wait(text, min(_LOOK_S, (then - view.now).total_seconds()))
     return step
 
 
@@ -57,7 +72,7 @@ def goes_back(plan: RollPlan, view: RollView) -> bool:
     """
     if view.new is None:
         return plan.back
-    marked = any(BACK in node.marks for node in _of(view, view.new))
+    marked = any(BACK in node.marks for node in nodes_of(view, view.new))
     return plan.back or marked or (view.new.status == "STOPPING" and view.old is not None)
 
 
@@ -71,10 +86,13 @@ def _decide(plan: RollPlan, view: RollView) -> Step:
             return Stop(f"{plan.pool} is deleted already: there is nothing to go back to", f"roll {new.name} instead")
         return _clash(plan, new) or Done(f"{plan.pool} is replaced by {new.name}")
     if new is None:
+        left = _left_behind(view, old)
+        if left is not None:
+            return left
         if plan.back:
             return Done(f"{old.name} is as it was", back=True)
         if old.status in BUSY:
-            return _wait_for(plan, view, f"{old.name} is {old.status}")
+            return wait_for(plan, view, f"{old.name} is {old.status}")
         if plan.disk is None:
             return Stop(f"no roll of {old.name} is under way", "begin one with --disk-image IMAGE")
         return Create()
@@ -87,35 +105,84 @@ def _decide(plan: RollPlan, view: RollView) -> Step:
     return _backward(plan, view, old, new) if goes_back(plan, view) else _forward(plan, view, old, new)
 
 
+def _left_behind(view: RollView, old: RollPool) -> Step | None:
+    """What undoes a roll whose new pool somebody else has deleted: pods wait, and only the old nodes can take them."""
+    ours = [node for node in nodes_of(view, old) if CORDONED in node.marks]
+    limits = next((found for node in ours if (found := unpacked(node.marks.get(SCALING, "")))), OFF)
+    if not ours:
+        return None
+    return _restore(old, limits) or Uncordon(tuple(node.name for node in ours))
+
+
+def _restore(pool: RollPool, limits: Scaling) -> Step | None:
+    # Where GKE has its own word for the default policy, no call of ours would ever make the two equal.
+    if limits.enabled and replace(pool.scaling, policy=limits.policy) != limits:
+        return Scale(pool.name, limits)
+    return None
+
+
 def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
     for pool in (new, old):
         if pool.status in BUSY:
-            return _wait_for(plan, view, f"{pool.name} is {pool.status}")
-    first = _clash(plan, new) or _unproven(plan, view, old, new)
+            return wait_for(plan, view, f"{pool.name} is {pool.status}")
+    first = _clash(plan, new) or _unproven(plan, view, old, new) or _canary(plan, view, old, new)
     if first is not None:
         return first
     if old.scaling.enabled:
         return Scale(old.name, OFF)
+    if new.origin is not None and new.origin.surge:
+        return (
+            _repin(plan, view, old, new)
+            or batch(plan, view, old, new, new.origin)
+            or _restore(new, new.origin.scaling)
+            or _farewell(plan, view, old)
+            or Delete(old.name)
+        )
     return _repin(plan, view, old, new) or drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
 
 
 def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
     if new.status in BUSY | {"STOPPING"}:
         return Wait(f"{new.name} is {new.status}", 10)
-    unmarked = tuple(node.name for node in _of(view, new) if BACK not in node.marks)
+    unmarked = tuple(node.name for node in nodes_of(view, new) if BACK not in node.marks)
     if unmarked:
         return Mark(unmarked, BACK)
-    ours = tuple(node.name for node in _of(view, old) if CORDONED in node.marks)
+    # A node whose deletion was asked for may yet go: nothing must be scheduled there.
+    ours = [node for node in nodes_of(view, old) if CORDONED in node.marks and not is_leaving(view, node)]
     if ours:
-        return Uncordon(ours)
-    before = new.origin.scaling if new.origin else OFF
-    # Where GKE has its own word for the default policy, no call of ours would ever make the two equal.
-    if before.enabled and replace(old.scaling, policy=before.policy) != before:
-        return Scale(old.name, before)
+        return Uncordon(tuple(node.name for node in ours))
+    if old.status in BUSY:
+        return wait_for(plan, view, f"{old.name} is {old.status}")
+    limits = _restore(old, new.origin.scaling if new.origin else OFF)
+    in_batches = new.origin is not None and new.origin.surge > 0
+    if limits is not None and not in_batches:
+        return limits
     if new.scaling.enabled:
         return Scale(new.name, OFF)
     # Whoever asks to go back wants what worked before: pins that this roll changed are changed back unasked.
-    return _repin(plan, view, new, old, asked=True) or drain(plan, view, new, old) or Delete(new.name)
+    pins = _repin(plan, view, new, old, asked=True)
+    if new.origin is not None and in_batches:
+        return pins or batch(plan, view, new, old, new.origin) or limits or Delete(new.name)
+    return pins or drain(plan, view, new, old) or Delete(new.name)
+
+
+def _canary(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step | None:
+    """What is still to be done to see a pod start fast on a new node, and to tidy up after it."""
+    nodes = nodes_of(view, new)
+    said = {node.name: tuple(node.marks[CANARY].split(" ", 1)) for node in nodes if CANARY in node.marks}
+    proven = any(words in ((PROVEN, plan.canary), (SWEPT, plan.canary)) for words in said.values())
+    begun = any(CORDONED in node.marks for node in nodes_of(view, old))
+    if plan.canary and not proven and not begun:
+        ready = sorted((node.name in said, node.name) for node in nodes if node.ready and not node.cordoned)
+        if not ready and not new.size:
+            return Stop(f"{new.name} has no node to run a pod of {plan.canary} on", "leave --canary out")
+        if not ready:
+            return wait_for(plan, view, f"{new.name} has no Ready node to run a pod of {plan.canary} on")
+        return Canary(ready[0][1], plan.canary)
+    left = {
+        name: f"{SWEPT} {words[-1]}" if words[0] == PROVEN else "" for name, words in said.items() if words[0] != SWEPT
+    }
+    return Sweep(left) if left else None
 
 
 def _clash(plan: RollPlan, new: RollPool) -> Step | None:
@@ -135,19 +202,19 @@ def _unproven(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
         return Stop(
             f"{new.name} is in {new.status}{said}", "take it back with --rollback, mend the cause, and roll again"
         )
-    nodes = _of(view, new)
+    nodes = nodes_of(view, new)
     bare = [node.name for node in nodes if node.ready and not set(new.disks) <= _shown(node, new)]
     if bare:
         return Stop(
             f"{bare[0]} of {new.name} is Ready and does not have the disk's label", "see the node, or --rollback"
         )
-    begun = any(CORDONED in node.marks for node in _of(view, old))
+    begun = any(CORDONED in node.marks for node in nodes_of(view, old))
     ready = sum(node.ready for node in nodes)
     if not begun and (len(nodes) < new.size or ready < len(nodes)):
-        return _wait_for(plan, view, f"{ready} of {max(new.size, len(nodes))} nodes of {new.name} are Ready")
+        return wait_for(plan, view, f"{ready} of {max(new.size, len(nodes))} nodes of {new.name} are Ready")
     # An autoscaler that went to zero makes room once pods wait; without one nothing would.
-    if not ready and not new.scaling.enabled and _workload(view, old):
-        return _wait_for(plan, view, f"{new.name} has no Ready node")
+    if not ready and not new.scaling.enabled and workload(view, old):
+        return wait_for(plan, view, f"{new.name} has no Ready node")
     return None
 
 
@@ -182,136 +249,16 @@ def selects(pin: Pin, source: RollPool, target: RollPool) -> bool:
     return any(pin.key.endswith(f"gke-secondary-boot-disk-{d.name}") and d.name not in kept for d in source.disks)
 
 
-def drain(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> Step | None:
-    """The next step in emptying SOURCE onto TARGET; None once no pod is left that must not go with its node.
-
-    SOURCE and TARGET may be any two groups of VIEW's nodes, told apart by RollNode.pool.
-    """
-    nodes = _of(view, source)
-    open_nodes = tuple(node.name for node in nodes if not node.cordoned)
-    if open_nodes:
-        return Cordon(open_nodes, _unready(view, open_nodes))
-    pods = _workload(view, source)
-    if plan.gate:
-        gate = _gate(plan, view, source, target)
-        if gate is not None:
-            return gate
-    if not pods:
-        return None
-    kept = next((pod for pod in pods if not pod.leaving and _kept(plan, pod)), None)
-    if kept is not None:
-        why, check = _kept(plan, kept) or ("", "")
-        return Stop(f"{kept} on {kept.node} {why}", f"move it yourself, or overrule with --allow {check}")
-    return _empty(plan, view, nodes, pods)
-
-
-def _empty(plan: RollPlan, view: RollView, nodes: list[RollNode], pods: list[RollPod]) -> Step:
-    on: dict[str, list[RollPod]] = {}
-    for pod in pods:
-        on.setdefault(pod.node, []).append(pod)
-    begun = [node for node in nodes if DRAINING in node.marks and node.name in on]
-    room = plan.max_unavailable - len(begun)
-    # The fewest pods first: a node that is soon empty is soon one that can't be hurt any more.
-    rest = sorted((n.name for n in nodes if DRAINING not in n.marks and n.name in on), key=lambda n: (len(on[n]), n))
-    if room > 0 and rest:
-        return Mark(tuple(rest[:room]), DRAINING)
-    mine = [pod for node in begun for pod in on[node.name] if not pod.leaving]
-    now = tuple(pod for pod in mine if (b := view.blocked.get(pod.uid)) is None or b.again <= view.now)
-    late = [node for node in begun if _over(plan, view.now, _time(node.marks[DRAINING]), plan.drain_timeout_s)]
-    if late:
-        left = on[late[0].name]
-        held = next((view.blocked[pod.uid].why for pod in left if pod.uid in view.blocked), "it is slow to end")
-        return Stop(f"{late[0].name} is not empty after {plan.drain_timeout_s:g} s: {left[0]}: {held}", AGAIN)
-    if now:
-        return Evict(now)
-    if mine:
-        budget = view.blocked[mine[0].uid]
-        since = (view.now - budget.since).total_seconds()
-        return Wait(f"{len(mine)} pods are kept by budgets, {mine[0]} for {since:.0f} s: {budget.why}")
-    return Wait(f"{sum(len(on[node.name]) for node in begun)} evicted pods are ending")
-
-
-def _gate(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> Step | None:
-    """Whether replacements made since the roll began are Ready."""
-    origin = next((pool.origin for pool in (source, target) if pool.origin and pool.origin.pool == plan.pool), None)
-    began = origin.started if origin else None
-    excused = {uid for node in _of(view, source) for uid in node.marks.get(UNREADY, "").split(",")}
-    on_target = {node.name for node in _of(view, target)}
-    sick = [
-        pod
-        for pod in view.pods
-        if not (pod.stays or pod.leaving or pod.ready or pod.owner_uid in excused)
-        and (pod.node in on_target or (not pod.node and pod.selects_pool in ("", source.name, target.name)))
-        and (began is None or pod.created is None or pod.created >= began)
-    ]
-    if not sick:
-        return None
-    for pod in sick:
-        if pod.trouble:
-            return Stop(f"{pod} on {pod.node} does not start: {pod.trouble}", AGAIN)
-        if _over(plan, view.now, pod.created, plan.gate_timeout_s):
-            state = f"not Ready on {pod.node}" if pod.node else "Pending"
-            return Stop(f"{pod} is still {state} after {plan.gate_timeout_s:g} s", AGAIN)
-    return Wait(f"{len(sick)} pods that moved are not Ready yet, such as {sick[0]}")
-
-
 def _farewell(plan: RollPlan, view: RollView, old: RollPool) -> Step | None:
     """What stands between an empty old pool and its deletion."""
     if plan.keep_old:
         return Done(f"{old.name} is empty and kept, cordoned, as --keep-old asks")
-    nodes = _of(view, old)
+    nodes = nodes_of(view, old)
     if not plan.soak_s or not nodes:
         return None
-    since = [_time(node.marks[SOAKING]) for node in nodes if SOAKING in node.marks]
+    since = [moment(node.marks[SOAKING]) for node in nodes if SOAKING in node.marks]
     known = [moment for moment in since if moment is not None]
     if not known:
         return Mark(tuple(node.name for node in nodes), SOAKING)
     left = plan.soak_s - (view.now - min(known)).total_seconds()
     return Wait(f"{old.name} stands by, empty, for {left:.0f} s more", min(left, 30)) if left > 0 else None
-
-
-def _of(view: RollView, pool: RollPool) -> list[RollNode]:
-    return [node for node in view.nodes if node.pool == pool.name]
-
-
-def _workload(view: RollView, pool: RollPool) -> list[RollPod]:
-    """Pods on POOL's nodes that must not go down with them."""
-    names = {node.name for node in _of(view, pool)}
-    return [pod for pod in view.pods if pod.node in names and not pod.stays]
-
-
-def _unready(view: RollView, nodes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
-    for pod in view.pods:
-        if pod.node in nodes and not (pod.ready or pod.stays or pod.leaving) and pod.owner_uid:
-            found.setdefault(pod.node, set()).add(pod.owner_uid)
-    return {node: tuple(sorted(uids)) for node, uids in found.items()}
-
-
-def _kept(plan: RollPlan, pod: RollPod) -> tuple[str, str] | None:
-    if not pod.owner_kind and "unmanaged-pods" not in plan.allow:
-        return "has no controller: nobody would make it again", "unmanaged-pods"
-    if pod.guarded and "safe-to-evict" not in plan.allow:
-        return "is annotated safe-to-evict=false", "safe-to-evict"
-    return None
-
-
-def _wait_for(plan: RollPlan, view: RollView, why: str) -> Step:
-    if _over(plan, view.now, plan.began, plan.ready_timeout_s):
-        return Stop(f"after {plan.ready_timeout_s:g} s, {why}", AGAIN)
-    return Wait(why, 10)
-
-
-def _over(plan: RollPlan, now: datetime, since: datetime | None, limit_s: float) -> bool:
-    """Whether LIMIT_S have passed; what was there before this run counts from the run's beginning."""
-    if plan.began is None or since is None:
-        return False
-    return now - max(since, plan.began) > timedelta(seconds=limit_s)
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None

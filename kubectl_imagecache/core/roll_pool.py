@@ -30,7 +30,7 @@ _OUTPUT_ONLY = frozenset(
     }
 )
 _GROUP = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_SCALING = re.compile(r"(off|on)-(\d+)-(\d+)-(\d+)-(\d+)-([a-z_]*)")
+_SCALING = re.compile(r"(off|on)-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([a-z_]*)")
 
 
 def successor(name: str, taken: Collection[str]) -> str:
@@ -96,17 +96,31 @@ def successors(pools: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
     return [pool for _, pool, group in made if group in groups_of(old)]
 
 
+def packed(scaling: Scaling) -> str:
+    """SCALING as a label's value."""
+    s = scaling
+    state = "on" if s.enabled else "off"
+    return f"{state}-{s.least}-{s.most}-{s.total_least}-{s.total_most}-{s.policy.lower()}"
+
+
+def unpacked(text: str) -> Scaling | None:
+    """What `packed` made TEXT of; None if it is something else."""
+    match = _SCALING.fullmatch(text)
+    if match is None:
+        return None
+    numbers = [int(match[group]) for group in range(2, 6)]
+    return Scaling(match[1] == "on", numbers[0], numbers[1], numbers[2], numbers[3], match[6].upper())
+
+
 def labels(origin: Origin) -> dict[str, str]:
     """ORIGIN as resource labels: keys and values of [a-z0-9_-], at most 63 characters."""
-    s = origin.scaling
-    state = "on" if s.enabled else "off"
-    packed = f"{state}-{s.least}-{s.most}-{s.total_least}-{s.total_most}-{s.policy.lower()}"
     return {
         f"{PREFIX}from": origin.pool,
         f"{PREFIX}group": origin.group,
-        f"{PREFIX}scaling": packed,
+        f"{PREFIX}scaling": packed(origin.scaling),
         f"{PREFIX}started": str(int(origin.started.timestamp())),
         f"{PREFIX}nodes": str(origin.nodes),
+        **({f"{PREFIX}surge": str(origin.surge)} if origin.surge else {}),
     }
 
 
@@ -115,19 +129,19 @@ def origin_of(pool: Mapping[str, Any]) -> Origin | None:
     found = (pool.get("config") or {}).get("resourceLabels") or {}
     name = str(found.get(f"{PREFIX}from") or "")
     group = str(found.get(f"{PREFIX}group") or "")
-    match = _SCALING.fullmatch(str(found.get(f"{PREFIX}scaling") or ""))
+    scaling = unpacked(str(found.get(f"{PREFIX}scaling") or ""))
     started, nodes = str(found.get(f"{PREFIX}started") or ""), str(found.get(f"{PREFIX}nodes") or "0")
+    surge = str(found.get(f"{PREFIX}surge") or "0")
     if (
         not name
         or not _GROUP.fullmatch(group)
-        or match is None
+        or scaling is None
         or not re.fullmatch(r"[0-9]{1,11}", started)
         or not re.fullmatch(r"[0-9]{1,9}", nodes)
+        or not re.fullmatch(r"[0-9]{1,9}", surge)
     ):
         return None
-    numbers = [int(match[group]) for group in range(2, 6)]
-    scaling = Scaling(match[1] == "on", numbers[0], numbers[1], numbers[2], numbers[3], match[6].upper())
-    return Origin(name, group, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes))
+    return Origin(name, group, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes), int(surge))
 
 
 def clone(
@@ -137,11 +151,13 @@ def clone(
     per_zone: int,
     versions: Collection[str] | None,
     now: datetime,
+    batches: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """The JSON that creates POOL's successor: everything as it is but for the name, the cache disk and our labels.
 
-    PER_ZONE nodes; VERSIONS are those that GKE still offers (None: not known), without which the version is left to
-    GKE. Fields that this program doesn't know are kept. POOL must have instance groups.
+    PER_ZONE nodes; BATCHES, if they are only the first, are POOL's nodes and how many are made at one time. VERSIONS
+    are those that GKE still offers (None: not known), without which the version is left to GKE. Fields that this
+    program doesn't know are kept. POOL must have instance groups.
     """
     made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in _OUTPUT_ONLY})
     made["name"] = name
@@ -153,9 +169,14 @@ def clone(
     disks = [disk for disk in config.get("secondaryBootDisks") or [] if disk.get("mode") != "CONTAINER_IMAGE_CACHE"]
     config["secondaryBootDisks"] = [*disks, {"diskImage": str(disk), "mode": "CONTAINER_IMAGE_CACHE"}]
     config["gcfsConfig"] = {**(config.get("gcfsConfig") or {}), "enabled": True}
-    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(PREFIX)}
+    # GKE adds its own to every pool (https://cloud.google.com/kubernetes-engine/docs/how-to/creating-managing-labels).
+    theirs = (PREFIX, "goog-gke-")
+    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(theirs)}
     zones = len(made.get("locations") or ()) or 1
-    origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, per_zone * zones)
+    nodes, surge = batches or (per_zone * zones, 0)
+    if surge:
+        made.pop("autoscaling", None)  # Its limits come back when all nodes are there: until then we size it.
+    origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, nodes, surge)
     config["resourceLabels"] = {**kept, **labels(origin)}
     network = made.get("networkConfig")
     if isinstance(network, dict):

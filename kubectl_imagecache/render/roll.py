@@ -11,18 +11,23 @@ from kubectl_imagecache.core.roll import (
     CORDONED,
     DRAINING,
     SOAKING,
+    Canary,
     Cordon,
     Create,
     Delete,
     Done,
     Evict,
+    Force,
+    Grow,
     Mark,
+    Remove,
     Repin,
     RollEvent,
     RollView,
     Scale,
     Step,
     Stop,
+    Sweep,
     Uncordon,
     Wait,
 )
@@ -67,6 +72,16 @@ def words(step: Step) -> str:
         return f"let {_some([str(pin) for pin in step.pins])} select {step.pool}"
     if isinstance(step, Evict):
         return f"evict {_some([str(pod) for pod in step.pods])}"
+    if isinstance(step, Force):
+        return f"DELETE, past their budgets, {_some([str(pod) for pod in step.pods])}"
+    if isinstance(step, Grow):
+        return f"grow {step.pool} to {step.per_zone} nodes a zone"
+    if isinstance(step, Remove):
+        return f"delete the emptied {_some(step.nodes)}"
+    if isinstance(step, Canary):
+        return f"run a pod of {step.image} on {step.node}"
+    if isinstance(step, Sweep):
+        return f"take away what ran on {_some(sorted(step.marks))} to measure"
     if isinstance(step, Delete):
         return f"delete {step.pool}"
     if isinstance(step, Wait):

@@ -23,7 +23,7 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
 
     Raises Stopped (with how to go on), Interrupted, and what the clients raise for what waiting does not mend.
     """
-    plan, run, trouble = replace(plan, began=tools.clock.now()), Run(), 0
+    plan, run, trouble, busy = replace(plan, began=tools.clock.now()), Run(), 0, tools.clock.now()
     while True:
         _check_interrupted(tools, plan)
         try:
@@ -38,11 +38,13 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
                 rest(tools, step.seconds)
             else:
                 act(tools, plan, view, run, step)
-            trouble = 0
+            trouble, busy = 0, tools.clock.now()
         except (Busy, Unavailable) as error:
             # Whether an unanswered call was done shows in what is there: so look again, never send again.
             trouble += 1
-            if trouble >= PATIENCE:
+            # GKE's other operations, an upgrade of another pool, say, take their time.
+            late = (tools.clock.now() - busy).total_seconds() > plan.ready_timeout_s
+            if trouble >= PATIENCE and (late or not isinstance(error, Busy)):
                 raise
             run.read = None
             tools.say(RollEvent(tools.clock.now(), None, note=error.message))
@@ -62,6 +64,7 @@ def _next(tools: Tools, plan: RollPlan, run: Run) -> tuple[RollPlan, RollView, S
         step = decide(plan, view)
         if fresh or isinstance(step, QUICK):
             break
+    run.waiting = (run.waiting or view.now) if isinstance(step, Wait) and step.limited else None
     return plan, view, step
 
 

@@ -5,28 +5,43 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from kubectl_imagecache.clients.gke_roll import Operation
+from kubectl_imagecache.clients.gke_roll import Operation, node_taints
 from kubectl_imagecache.clients.kube.roll import Evicted
+from kubectl_imagecache.core import canary
 from kubectl_imagecache.core import roll_pool as names
-from kubectl_imagecache.core.errors import NotFound
+from kubectl_imagecache.core.errors import NotFound, UserError
 from kubectl_imagecache.core.roll import (
+    CANARY,
     CORDONED,
+    OFF,
+    PROVEN,
+    REMOVING,
+    SCALING,
+    TRYING,
     UNREADY,
     Action,
     Blocked,
+    Canary,
     Cordon,
     Create,
     Delete,
     Evict,
+    Force,
+    Grow,
     Mark,
+    Remove,
     Repin,
     RollEvent,
     RollPlan,
     RollPod,
     RollView,
     Scale,
+    Sweep,
     Uncordon,
 )
+from kubectl_imagecache.core.roll_drain import AGAIN
+from kubectl_imagecache.core.surge import first_batch
+from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause
 
 REPEATS = 3
@@ -46,11 +61,16 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
         _follow(tools, run, step, tools.gke.set_scaling(step.pool, step.to))
     elif isinstance(step, Delete):
         _follow(tools, run, step, tools.gke.delete(step.pool))
+    elif isinstance(step, Grow):
+        _follow(tools, run, step, tools.gke.set_size(step.pool, step.per_zone))
+    elif isinstance(step, Remove):
+        _remove(tools, view, run, step)
     elif isinstance(step, Cordon):
-        unready = step.unready
+        unready, limits = step.unready, names.packed(step.scaling) if step.scaling != OFF else None
 
         def cordon(node: str) -> None:
-            marks: dict[str, str | None] = {CORDONED: now, UNREADY: ",".join(unready.get(node, ())) or None}
+            because = ",".join(unready.get(node, ())) or None
+            marks: dict[str, str | None] = {CORDONED: now, UNREADY: because, SCALING: limits}
             tools.kube.patch_node(node, marks, unschedulable=True)
 
         each(tools, cordon, step.nodes)
@@ -62,8 +82,43 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
     elif isinstance(step, Repin):
         for pin in step.pins:
             tools.kube.repin(pin, step.pool, step.disk)
-    else:
+    elif isinstance(step, Force):
+        each(tools, tools.kube.delete_pod, step.pods)
+    elif isinstance(step, Evict):
         _evict(tools, run, step)
+    else:
+        _keep_canary(tools, plan, view, run, step)
+
+
+def _remove(tools: Tools, view: RollView, run: Run, step: Remove) -> None:
+    # First the mark: who comes after a crash must not let pods onto a node that goes.
+    mark = {REMOVING: view.now.isoformat()}
+    each(tools, lambda node: tools.kube.patch_node(node, mark), step.nodes)
+    if tools.interrupted():
+        return
+    run.read = None
+    tools.gke.remove(run.pools[step.pool], {node.name: node.zone for node in view.nodes if node.name in step.nodes})
+
+
+def _keep_canary(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Canary | Sweep) -> None:
+    if tools.probes is None or view.new is None:
+        raise UserError("no canary can be run here", "leave --canary out")
+    cage = Cage(tools.probes, tools.clock, lambda seconds: pause(tools, seconds), tools.interrupted)
+    if isinstance(step, Sweep):
+        sweep(cage, plan.pool)
+        for node, mark in step.marks.items() if not tools.interrupted() else ():
+            tools.kube.patch_node(node, {CANARY: mark or None})
+        return
+    tools.kube.patch_node(step.node, {CANARY: f"{TRYING} {step.image}"})
+    taints = node_taints(run.pools[view.new.name])
+    found = measure(cage, canary.spec(plan.pool, view.new.name, step.node, step.image, taints))
+    why = canary.trouble(found, plan.canary_limit_s) if found is not None else "interrupted"
+    if not why:
+        tools.kube.patch_node(step.node, {CANARY: f"{PROVEN} {step.image}"})
+        return
+    sweep(cage, plan.pool)
+    if found is not None:
+        raise Stopped(f"the canary of {step.image} on {step.node}: {why}", f"the old pool is untouched: {AGAIN}")
 
 
 def _successor(tools: Tools, plan: RollPlan, run: Run, now: datetime) -> dict[str, Any]:
@@ -72,12 +127,16 @@ def _successor(tools: Tools, plan: RollPlan, run: Run, now: datetime) -> dict[st
         raise Stopped(f"no disk image is named for {plan.pool}", "name it with --disk-image")
     if not names.groups_of(old):
         raise Stopped(f"GKE names no instance groups of {plan.pool}", "wait until it is RUNNING, and try again")
-    per_zone = max(tools.gke.sizes(old), default=0)
+    sizes, zones = tools.gke.sizes(old), len(old.get("locations") or ()) or 1
+    per_zone, batches = max(sizes, default=0), None
+    if plan.surge is not None:
+        per_zone = first_batch(plan.surge, sum(sizes), zones)
+        batches = (sum(sizes), max(1, per_zone) * zones)
     name = names.successor(plan.pool, run.pools)
-    return names.clone(old, name, plan.disk, per_zone, tools.gke.versions(), now)
+    return names.clone(old, name, plan.disk, per_zone, tools.gke.versions(), now, batches)
 
 
-def _follow(tools: Tools, run: Run, step: Create | Scale | Delete, operation: Operation) -> None:
+def _follow(tools: Tools, run: Run, step: Create | Scale | Grow | Delete, operation: Operation) -> None:
     """Wait for OPERATION's end; what it did is seen by the next observation, so a lost one is no harm."""
     run.read = None
     while not operation.done and operation.name:

@@ -29,15 +29,23 @@ def look(tools: Tools, plan: RollPlan, run: Run, fresh: bool) -> RollView:
     new = roll_pool(raw_new, 0, project) if raw_new is not None else None
     nodes, pods = _nodes_and_pods(tools, old, new, fresh)
     if old is None or new is None:
-        return RollView(tools.clock.now(), old, new, nodes)
-    if not any(CORDONED in node.marks for node in nodes if node.pool == old.name):
-        if new.name not in run.sizes:
-            run.sizes[new.name] = sum(tools.gke.sizes(raw_new or {}))
-        new = replace(new, size=run.sizes[new.name])
-    view = RollView(tools.clock.now(), old, new, nodes, pods)
+        return RollView(tools.clock.now(), old, new, nodes, waiting=run.waiting)
+    in_batches = new.origin is not None and new.origin.surge > 0
+    if in_batches or not any(CORDONED in node.marks for node in nodes if node.pool == old.name):
+        new = _sized(tools, run, new)
+    if in_batches:
+        old = _sized(tools, run, old)
+    view = RollView(tools.clock.now(), old, new, nodes, pods, waiting=run.waiting)
     alive = {pod.uid for pod in pods}
     run.blocked = {uid: held for uid, held in run.blocked.items() if uid in alive}
     return replace(view, pins=_pins(tools, plan, view) if fresh else (), blocked=dict(run.blocked))
+
+
+def _sized(tools: Tools, run: Run, pool: RollPool) -> RollPool:
+    if pool.name not in run.sizes:
+        run.sizes[pool.name] = tools.gke.sizes(run.pools[pool.name])
+    sizes = run.sizes[pool.name]
+    return replace(pool, size=sum(sizes), sizes=sizes)
 
 
 def _both(plan: RollPlan, pools: dict[str, dict[str, Any]]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

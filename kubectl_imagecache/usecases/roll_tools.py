@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from kubectl_imagecache.clients.gke_roll import RollGke
+from kubectl_imagecache.clients.kube.probe import ProbeKube
 from kubectl_imagecache.clients.kube.roll import RollKube
 from kubectl_imagecache.core.clock import LiveClock
 from kubectl_imagecache.core.errors import UserError
@@ -48,6 +49,8 @@ class Tools:
     lock: Lock
     say: Callable[[RollEvent], None]
     interrupted: Callable[[], bool] = lambda: False
+    probes: ProbeKube | None = None
+    """For canaries; None: this kind of roll has none."""
 
 
 @dataclass(slots=True)
@@ -59,10 +62,12 @@ class Run:
     """Operations that ended in an error, by kind and pool."""
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
     """GKE's JSON of all pools, as last read."""
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Pool -> the nodes that its groups want, as last read."""
+    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Pool -> the nodes that its groups want, zone by zone, as last read."""
     read: datetime | None = None
     """When those were read; None: they must be read again."""
+    waiting: datetime | None = None
+    """Since when it has only waited for pools or nodes."""
 
 
 def pause(tools: Tools, seconds: float) -> None:

@@ -1,24 +1,33 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import Cordon, Done, Origin, RollPlan, Scaling, Stop
+from kubectl_imagecache.core.roll import OFF, SCALING, Cordon, Done, Origin, RollPlan, Scaling, Stop
 from kubectl_imagecache.core.roll_decide import decide
 from kubectl_imagecache.core.roll_pool import clone, labels, origin_of, scaling_json, scaling_of, successor
+from kubectl_imagecache.core.surge import Surge, first_batch, parse_surge
+from kubectl_imagecache.core.windows import parse_window
 from tests.core.roll_world import NEW, Cluster, build, run
 
+EXAMPLES = int(os.environ.get("ROLL_EXAMPLES", "80"))
 OWNERS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
     st.integers(0, 5).flatmap(lambda replicas: st.tuples(st.just(replicas), st.integers(0, replicas))),
 )
 CRASHES = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 3)), max_size=4)
-CLUSTERS = st.builds(build, st.integers(0, 10**6), st.integers(0, 4), OWNERS, st.booleans())
+SIZES = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple)
+CLUSTERS = st.builds(build, st.integers(0, 10**6), SIZES, OWNERS, st.booleans())
+SURGES = st.one_of(st.none(), st.builds(Surge, st.integers(1, 4)), st.builds(Surge, st.just(50), st.just(True)))
+WINDOWS = st.sampled_from([(), (parse_window("Mon-Sun 09:00-09:40"),), (), (parse_window("12:00-13:00"),)])
 PLANS = st.builds(
     RollPlan,
     st.just("web"),
@@ -27,6 +36,9 @@ PLANS = st.builds(
     gate=st.booleans(),
     soak_s=st.sampled_from([0.0, 60.0]),
     drain_timeout_s=st.just(300.0),
+    surge=SURGES,
+    windows=WINDOWS,
+    canary=st.sampled_from(["", "redis:7"]),
 )
 
 
@@ -34,9 +46,13 @@ def check_harmless(cluster: Cluster) -> None:
     assert cluster.lost_pods == []
     assert cluster.below_budget == []
     assert cluster.most_pools <= 2
+    origin = next((pool.origin for pool in cluster.pools.values() if pool.origin), None)
+    if origin is not None and origin.surge and not cluster.limits.enabled:
+        assert cluster.fewest_open >= origin.nodes
+        assert cluster.most_nodes <= origin.nodes + origin.surge + cluster.zones
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(CLUSTERS, PLANS, CRASHES, st.booleans())
 def test_whatever_happens_a_roll_ends_harmlessly_and_can_always_be_finished(
     cluster: Cluster, plan: RollPlan, crashes: list[tuple[int, int]], broken: bool
@@ -48,18 +64,20 @@ def test_whatever_happens_a_roll_ends_harmlessly_and_can_always_be_finished(
     end, _ = run(cluster, plan, -1)
     check_harmless(cluster)
     if isinstance(end, Stop):
-        # What holds it up is a budget without room, or the broken pool: mend it, and a second run finishes.
+        # What holds it up is a budget without room, the broken pool, or that no node is there for a canary.
         cluster.budgets = dict.fromkeys(cluster.budgets, 0)
-        back = replace(plan, back=broken, disk=None if broken else NEW)
+        canary = plan.canary if cluster.pools["web"].size else ""
+        back = replace(plan, back=broken, disk=None if broken else NEW, canary=canary)
         end, _ = run(cluster, back, -1)
     assert isinstance(end, Done), end
     check_harmless(cluster)
     (pool,) = cluster.pools.values()
     assert (pool.status, pool.scaling) == ("RUNNING", cluster.limits)
     assert not any(node.cordoned for node in cluster.nodes.values())
+    assert cluster.canaries == set()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(CLUSTERS, PLANS, st.integers(0, 40), st.integers(0, 3), CRASHES)
 def test_a_rollback_from_anywhere_restores_the_limits_and_takes_the_new_pool_away(
     cluster: Cluster, plan: RollPlan, turn: int, calls: int, crashes: list[tuple[int, int]]
@@ -84,7 +102,7 @@ def test_a_rollback_from_anywhere_restores_the_limits_and_takes_the_new_pool_awa
 
 
 def test_a_roll_that_died_half_way_through_a_cordon_cordons_the_rest_before_anything_else() -> None:
-    cluster = build(1, 3, {"a": (3, 0)}, autoscaled=False)
+    cluster = build(1, (3,), {"a": (3, 0)}, autoscaled=False)
     plan = RollPlan("web", NEW)
     while True:
         step = decide(plan, cluster.view({}))
@@ -186,3 +204,102 @@ def test_a_clone_keeps_what_it_does_not_know_and_drops_what_only_gke_writes() ->
         "management": {"autoRepair": True},
         "autoscaling": {"enabled": True, "totalMinNodeCount": 1, "totalMaxNodeCount": 9, "locationPolicy": "ANY"},
     }
+
+
+@settings(deadline=None, max_examples=EXAMPLES)
+@given(CLUSTERS, PLANS, st.integers(0, 40), st.booleans())
+def test_where_somebody_deletes_the_new_pool_the_old_one_is_restored(
+    cluster: Cluster, plan: RollPlan, turn: int, back: bool
+) -> None:
+    plan = replace(plan, keep_old=True, canary="")
+    run(cluster, plan, turn, 1000)
+    shut = any(SCALING in node.marks for node in cluster.nodes.values())
+    known = shut or cluster.pools["web"].scaling == cluster.limits
+    cluster.lose_new_pool()
+    cluster.budgets = dict.fromkeys(cluster.budgets, 0)
+    if back:
+        end, _ = run(cluster, replace(plan, back=True, disk=None), -1)
+        assert isinstance(end, Done), end
+        assert set(cluster.pools) == {"web"}
+        assert not any(node.cordoned or node.marks for node in cluster.nodes.values())
+    else:
+        end, _ = run(cluster, replace(plan, keep_old=False), -1)
+        assert isinstance(end, Done), end
+    (pool,) = cluster.pools.values()
+    # Between the call that turns it off and the first cordon nobody else knows the limits.
+    assert pool.scaling == (cluster.limits if known else OFF)
+    assert cluster.lost_pods == []
+
+
+def test_a_slow_canary_leaves_the_old_pool_untouched_and_no_pod() -> None:
+    cluster = build(1, (2,), {"a": (3, 0)}, autoscaled=True)
+    cluster.slow_canary = True
+    before = (cluster.pools["web"], [node for node in cluster.nodes.values() if node.pool == "web"])
+    end, _ = run(cluster, RollPlan("web", NEW, canary="redis:7"), -1)
+    assert end == Stop("the canary is slow", "go back")
+    assert cluster.canaries == set()
+    old = cluster.pools["web"]
+    assert (replace(old, size=before[0].size, sizes=before[0].sizes), old.scaling.enabled) == (before[0], True)
+    assert not any(node.cordoned or node.marks for node in cluster.nodes.values() if node.pool == "web")
+    end, _ = run(cluster, RollPlan("web", back=True), -1)
+    assert end == Done("web is as it was", back=True)
+
+
+def test_no_budget_is_passed_unless_it_is_asked_for_and_then_only_after_its_time() -> None:
+    cluster = build(1, (1,), {"a": (1, 1)}, autoscaled=False)
+    plan = RollPlan("web", NEW, drain_timeout_s=600)
+    end, _ = run(cluster, plan, -1)
+    assert isinstance(end, Stop)
+    assert "is not empty after 600 s: ns/n3: budget" in end.why
+    began = cluster.now
+    end, _ = run(cluster, replace(plan, force_after_s=300), -1)
+    assert isinstance(end, Done)
+    assert cluster.forced == {"n3"}
+    assert cluster.now - began > timedelta(seconds=300)
+
+
+def test_batches_keep_as_many_nodes_as_there_were_and_are_as_small_as_they_were_ordered() -> None:
+    cluster = build(1, (3, 3, 3), {"a": (9, 8), "b": (9, 0)}, autoscaled=False)
+    end, _ = run(cluster, RollPlan("web", NEW, surge=Surge(3), max_unavailable=9), -1)
+    assert end == Done("web is replaced by web-r2")
+    assert (cluster.most_nodes, cluster.fewest_open) == (12, 9)
+    assert (cluster.lost_pods, cluster.below_budget) == ([], [])
+    assert cluster.pools["web-r2"].sizes == (3, 3, 3)
+
+
+def test_a_node_that_gke_makes_again_loses_its_marks_and_is_cordoned_and_emptied_again() -> None:
+    cluster = build(1, (2,), {"a": (4, 0)}, autoscaled=False)
+    plan = RollPlan("web", NEW, keep_old=True)
+    assert isinstance(run(cluster, plan, -1)[0], Done)
+    repaired = next(node for node in cluster.nodes.values() if node.pool == "web")
+    cluster.nodes[repaired.name] = replace(repaired, marks={}, cordoned=False)
+    cluster.add_pod("a", repaired.name)
+    end, _ = run(cluster, plan, -1)
+    assert isinstance(end, Done)
+    assert cluster.nodes[repaired.name].cordoned
+    assert not [pod for pod in cluster.pods.values() if pod.node == repaired.name and not pod.stays]
+    end, _ = run(cluster, replace(plan, back=True, disk=None), -1)
+    assert end == Done("web is as it was", back=True)
+    assert not any(node.cordoned or node.marks for node in cluster.nodes.values())
+
+
+@pytest.mark.parametrize(
+    ("surge", "nodes", "zones", "found"),
+    [
+        ("3", 9, 3, 1),
+        ("1", 9, 3, 1),
+        ("50%", 9, 3, 1),
+        ("100%", 9, 3, 3),
+        ("7", 9, 3, 2),
+        ("20", 4, 2, 2),
+        ("1", 0, 2, 0),
+    ],
+)
+def test_a_batch_is_as_many_nodes_in_every_zone(surge: str, nodes: int, zones: int, found: int) -> None:
+    assert first_batch(parse_surge(surge), nodes, zones) == found
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "3.5", "%", "x%", "²", "", "10001"])
+def test_what_is_no_number_of_nodes_is_refused(text: str) -> None:
+    with pytest.raises(BadUsage, match="not a number of nodes"):
+        parse_surge(text)

@@ -64,9 +64,10 @@ class Hold:
 
 
 class RollKube:
-    """The calls of Kubernetes that a roll needs; those that change something are patch_node, repin, evict and hold.
+    """The calls of Kubernetes that a roll needs.
 
-    What changes something, and nothing else, may be called by several threads at once.
+    Those that change something are patch_node, repin, evict, delete_pod and hold; they, and no others, may be called
+    by several threads at once.
     """
 
     def __init__(self, transport: Transport, reached: Callable[[], int] = lambda: 0) -> None:
@@ -182,6 +183,17 @@ class RollKube:
             gone = pod.uid
             self._pods.amend(pod.namespace, pod.name, lambda p: replace(p, leaving=True) if p.uid == gone else p)
         return Evicted(True)
+
+    def delete_pod(self, pod: RollPod) -> None:
+        """Delete POD, this very one, with its grace period and past its budgets; one that is gone is no error.
+
+        Raises NotPermitted, Unauthenticated, Unavailable, BadAnswer.
+        """
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        path = f"/api/v1/namespaces/{_q(pod.namespace)}/pods/{_q(pod.name)}"
+        status, content, _ = self._transport.send("DELETE", path, json.dumps(body).encode(), JSON, f"delete pods {pod}")
+        if status not in (202, 404, 409):  # 409: the name is another pod's by now.
+            self._check(status, content, f"delete pods {pod}")
 
     def holder(self, pool: str) -> Hold:
         """Who rolls POOL; raises what Transport.get raises."""

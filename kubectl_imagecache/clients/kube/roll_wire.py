@@ -7,6 +7,7 @@ import msgspec
 from kubectl_imagecache.clients.kube import wire
 from kubectl_imagecache.clients.kube.nodes import DISK_LABELS, cache_disks
 from kubectl_imagecache.clients.kube.wire import Object, ObjectMeta, Wire
+from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN
 from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
 
 KINDS = {
@@ -160,6 +161,7 @@ def node_of(node: Node) -> RollNode:
         cordoned=bool(node.spec and node.spec.unschedulable),
         marks={mark: annotations[mark] for mark in MARKS if mark in annotations},
         disks=frozenset(cache_disks(labels)),
+        zone=labels.get("topology.kubernetes.io/zone", ""),
     )
 
 
@@ -181,6 +183,7 @@ def pod_of(pod: Pod) -> RollPod:
         ready=_true(status.conditions, "Ready"),
         leaving=meta.deletion_timestamp is not None,
         finished=status.phase in ("Succeeded", "Failed"),
+        probe=(meta.labels or {}).get(MANAGED_BY) == PROGRAM and RUN in (meta.labels or {}),
         mirror=_MIRROR in (meta.annotations or {}),
         trouble=next((reason for reason in waiting if reason not in _PASSING and reason != "ErrImagePull"), ""),
         empty_dir=any(volume.empty_dir is not None for volume in volumes),
