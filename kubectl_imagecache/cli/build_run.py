@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +15,7 @@ from kubectl_imagecache.cli import config
 from kubectl_imagecache.cli.answer import Progress, policy, screen
 from kubectl_imagecache.cli.build_order import order_of, wishes_of
 from kubectl_imagecache.cli.build_progress import teller
+from kubectl_imagecache.cli.build_roll import HandOver
 from kubectl_imagecache.cli.connect import Surrounding, connected, http_of, live, scope_of, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
@@ -24,9 +26,10 @@ from kubectl_imagecache.clients.registry import Registry
 from kubectl_imagecache.clients.target import gcloud_config
 from kubectl_imagecache.core.build import ImageState
 from kubectl_imagecache.core.build_requests import unpack_plan
-from kubectl_imagecache.core.errors import BadUsage, NotFound, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, UserError
 from kubectl_imagecache.core.plan import BuildPlan, Vm
 from kubectl_imagecache.core.plan_json import from_json, to_json
+from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.report import PoolStatus
 from kubectl_imagecache.render.output import write
 from kubectl_imagecache.render.plan import plan_view
@@ -35,6 +38,9 @@ from kubectl_imagecache.usecases.plan import make_plan
 from kubectl_imagecache.usecases.preflight import check_project, preflight
 from kubectl_imagecache.usecases.rebuild import Build, abort, not_recorded
 from kubectl_imagecache.usecases.status import Options, status
+
+REFUSED = 5
+"""Exit code where the checklist of a roll refuses, as `roll` has it."""
 
 
 class Interrupted(UserError):
@@ -52,33 +58,45 @@ class Session:
     around: Surrounding
     google: GoogleHttp
     settings: config.Settings
+    roll: HandOver | None = None
+    """What follows the build, with --roll."""
 
     def compute(self, project: str) -> BuildCompute:
         """Compute in PROJECT."""
         return BuildCompute(self.google, project)
 
 
-def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
-    """Do what the flags ask for; the exit code. Raises UserError."""
+def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags, roll: Mapping[str, Any] | None) -> int:
+    """Do what the flags ask for, ROLL being those of a roll that is to follow; the exit code. Raises UserError."""
     path = flags.config or config.find(Path.cwd())
     settings = config.load(path) if path else config.Settings()
     env = dict(os.environ)
     if build.gcp_oauth:
         env["GOOGLE_APPLICATION_CREDENTIALS"] = str(Path(build.gcp_oauth).resolve())
     with surrounding(flags, env) as around:
-        session = Session(flags, build, around, GoogleHttp.from_env(around.env, http_of(flags, around.env)), settings)
+        google = GoogleHttp.from_env(around.env, http_of(flags, around.env))
+        follows = None if roll is None else HandOver(flags, around, google, roll)
+        session = Session(flags, build, around, google, settings, follows)
         if build.abort:
             return _abort(session)
         if build.resume:
             return _resume(session)
-        if build.plan:
-            return _go(session, _read_plan(build.plan), lambda taken: _read_plan(build.plan or Path()))
+        saved = _read_plan(build.plan) if build.plan else None
+        rolled = saved.pool if saved else next(iter(pools), "")
+        if follows and not build.dry_run and follows.is_under_way(rolled, _cluster(session)):
+            return follows.go_on(rolled)
+        if saved:
+            return _go(session, saved, lambda taken: saved)
         wishes = wishes_of(build)
         pool, project = _observed(session, pools)
         vm = _vm(session, pool, project)
         order = order_of(flags, build, vm, wishes, policy(flags, settings).rate)
         pin = Registry.from_env(around.env).pinned_many
         return _go(session, make_plan(pool, order, pin), lambda taken: make_plan(pool, order, pin, taken))
+
+
+def _cluster(session: Session) -> str:
+    return live(session.flags, scope_of(session.flags, session.settings), session.around).sources.cluster()
 
 
 def _observed(session: Session, pools: tuple[str, ...]) -> tuple[PoolStatus | None, str]:
@@ -150,20 +168,36 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
         if build.force:
             plan = _free(compute, plan, again)
         elif name := _same(compute, plan):
-            return _already(session, name)
+            return _then_roll(session, plan, name, _already(session, name))
     if build.preflight and not flags.from_folder:
         warnings += _preflight(session, compute, plan)
     if build.save_plan:
         _save(build.save_plan, plan)
     if build.dry_run:
         sys.stdout.write(write(plan_view(plan, warnings), flags.output, screen(flags, os.environ, sys.stdout)))
-        return 0
+        return 0 if session.roll is None or session.roll.fits(plan, plan.output.ref) else REFUSED
     for warning in warnings:
         sys.stderr.write(f"warning: {neutral(warning)}\n")
-    if _asks(session):
+    asks = _asks(session)
+    if asks:
         sys.stderr.write(write(plan_view(plan, ()), "table", screen(flags, os.environ, sys.stderr)))
-        click.confirm("Build it now?", abort=True, err=True)
-    return _build(session, compute, plan)
+    if session.roll and not session.roll.fits(plan, plan.output.ref):
+        sys.stderr.write("note: nothing was built, as the roll would refuse\n")
+        return REFUSED
+    if asks:
+        then = f", and then move all pods away from {plan.pool}" if session.roll else ""
+        click.confirm(f"Build it now{then}?", abort=True, err=True)
+    return _then_roll(session, plan, plan.output.ref.name, _build(session, compute, plan))
+
+
+def _then_roll(session: Session, plan: BuildPlan, name: str, built: int) -> int:
+    """BUILT, or how the roll to the disk image NAME came out if one is to follow."""
+    if session.roll is None or built:
+        return built
+    ref = DiskImageRef(plan.vm.project, name)
+    if not session.build.yes and not session.flags.sandbox and name != plan.output.ref.name:
+        click.confirm(f"Move all pods away from {plan.pool} now?", abort=True, err=True)
+    return session.roll.roll(plan, ref)
 
 
 def _asks(session: Session) -> bool:
@@ -191,10 +225,23 @@ def _preflight(session: Session, compute: BuildCompute, plan: BuildPlan) -> list
 
 
 def _same(compute: BuildCompute, plan: BuildPlan) -> str:
-    """The disk image of the same plan, finished and left behind by its build; empty if there is none."""
+    """The disk image of the same plan, finished and left behind by its build; empty if there is none.
+
+    Raises AlreadyExists if there are only deprecated ones.
+    """
     found = [image for image in compute.images("imagecache-plan", plan.hash) if image.state is ImageState.READY]
     # With its VM still there a build isn't finished: it is gone on with.
-    return found[0].name if found and compute.vm(plan.vm.zone, plan.build) is None else ""
+    if not found or compute.vm(plan.vm.zone, plan.build) is not None:
+        return ""
+    usable = [image for image in found if not image.deprecated]
+    if not usable:
+        name = found[0].name
+        raise AlreadyExists(
+            f"the disk image {name} holds just this, but it is deprecated",
+            f"gcloud compute images deprecate {name} --state ACTIVE --project {compute.project},"
+            " or --force builds anew",
+        )
+    return usable[0].name
 
 
 def _free(compute: BuildCompute, plan: BuildPlan, again: Callable[[int], BuildPlan]) -> BuildPlan:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from kubectl_imagecache.cli.build_roll import chosen, roll_flags
 from kubectl_imagecache.cli.options import Command, Flags, with_flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags, with_build_flags
 from kubectl_imagecache.core.errors import BadUsage
@@ -14,7 +17,7 @@ _EVENT_FORMATS = ("table", "wide", "json", "name")
 @click.command(cls=Command)
 @with_flags
 @with_build_flags
-def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
+def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags, **roll: Any) -> int:
     """Plan a new disk image for a pool, or for named images alone, and build it.
 
     \b
@@ -23,6 +26,8 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
       {program} rebuild gpu-a100 --dry-run
       # Build it; nothing is left behind but the disk image
       {program} rebuild gpu-a100
+      # Build it, and then move the pool to it
+      {program} rebuild gpu-a100 --roll --max-unavailable 2 --soak 30m
       # The same on a sandbox
       {program} rebuild inference --sandbox
       # Without any cluster
@@ -40,7 +45,10 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
     _check(pools, flags, build)
     from kubectl_imagecache.cli.build_run import run
 
-    return run(pools, flags, build)
+    return run(pools, flags, build, chosen(next(iter(pools), ""), roll, build.roll))
+
+
+rebuild.params += roll_flags()
 
 
 def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
@@ -53,9 +61,22 @@ def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
         raise BadUsage(f"--{whole[0]} says what is built: name no pool or image with it")
     if not (whole or pools or build.images or build.files or build.manifests):
         raise BadUsage("nothing is named to build", "name a pool, or images with --image or --from-file")
+    if build.roll:
+        _check_roll(pools, flags, build)
     if build.verify_only:
         raise BadUsage("--verify-only is not in this version", "a build's own disk is checked before its image is made")
     if not build.dry_run and flags.output not in _EVENT_FORMATS:
         raise BadUsage(f"-o {flags.output} shows a plan only", "add --dry-run, or use -o json or -o name")
     if flags.from_folder and not build.dry_run:
         raise BadUsage("with --from nothing can be built", "add --dry-run, and --save-plan to build it elsewhere")
+
+
+def _check_roll(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
+    if build.abort or build.resume:
+        raise BadUsage("--roll goes with a pool or with --plan", "run the same `rebuild POOL --roll` again: it goes on")
+    if not pools and not build.plan:
+        raise BadUsage("--roll needs a pool to move", "name it: rebuild POOL --roll")
+    if flags.from_folder:
+        raise BadUsage("with --from there is no pool to move")
+    if flags.output not in ("table", "json"):
+        raise BadUsage(f"--roll has no -o {flags.output}", "leave it out, or take -o json")

@@ -67,6 +67,7 @@ class BuildFlags:
     abort: str
     yes: bool
     force: bool
+    roll: bool
     preflight: bool
     quiet: bool
     gcs_path: str
@@ -213,6 +214,7 @@ def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[An
     yield option(_BUILD, "--resume", default="", metavar="BUILD", help="Go on with a build, from any machine.")
     yield option(_BUILD, "--abort", default="", metavar="BUILD", help="Remove every trace of a build.")
     yield option(_BUILD, "--force", is_flag=True, help="Build although there is a disk image of the same plan.")
+    yield option(_BUILD, "--roll", is_flag=True, help="Then move the pool to the disk image, as `roll` does.")
     yield option(_BUILD, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
     yield option(_BUILD, "--price", "prices", multiple=True, metavar="NAME=DOLLARS", help="For the estimate of costs.")
     yield option(_BUILD, "-q", "--quiet", is_flag=True, help="Say only what came out of it.")

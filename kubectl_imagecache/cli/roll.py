@@ -25,6 +25,7 @@ from kubectl_imagecache.cli.options import (
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
+from kubectl_imagecache.core.pools import DiskImage
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
 from kubectl_imagecache.core.roll_preflight import OVERRULED, Result
 
@@ -91,6 +92,8 @@ class Choice:
     json: bool
     emit: str = ""
     """Empty, or one of FORMATS."""
+    promised: DiskImage | None = None
+    """With `dry_run`: a disk image that is yet to be made, as it will be."""
 
 
 @click.command(cls=Command)
@@ -129,10 +132,11 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
     from kubectl_imagecache.cli.connect import surrounding
 
     with surrounding(flags, os.environ) as around:
-        return _run(flags, _plan(pool, given), given["disk_image"], choice, around.env)
+        return run_with(flags, plan_of(pool, given), given["disk_image"], choice, around.env)
 
 
-def _plan(pool: str, given: Mapping[str, Any]) -> RollPlan:
+def plan_of(pool: str, given: Mapping[str, Any]) -> RollPlan:
+    """What the flags say, but for the disk image."""
     until = given["not_after"]
     return RollPlan(
         pool,
@@ -150,7 +154,8 @@ def _plan(pool: str, given: Mapping[str, Any]) -> RollPlan:
     )
 
 
-def _run(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Mapping[str, str]) -> int:
+def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Mapping[str, str]) -> int:
+    """Roll, or do what CHOICE asks for, in the cluster that FLAGS and ENV lead to; the exit code. Raises UserError."""
     from kubectl_imagecache.cli.connect import http_of, kube_options
     from kubectl_imagecache.clients.compute import Compute
     from kubectl_imagecache.clients.gke import Gke, disk_image_ref
@@ -208,9 +213,9 @@ def _emit(tools: Any, plan: RollPlan, form: str) -> int:
 
 def _fit(tools: Any, compute: Any, plan: RollPlan, choice: Choice) -> bool:
     from kubectl_imagecache.render.roll import checks_json, checks_text
-    from kubectl_imagecache.usecases.roll_preflight import preflight
+    from kubectl_imagecache.usecases.roll_preflight import Promised, preflight
 
-    checks = preflight(tools, compute, plan)
+    checks = preflight(tools, Promised(compute, choice.promised) if choice.promised else compute, plan)
     sys.stdout.write(checks_json(checks) if choice.json else checks_text(checks))
     sys.stdout.flush()
     refused = [check.name for check in checks if check.result is Result.REFUSE]

@@ -61,9 +61,14 @@ class _Instance(msgspec.Struct, rename="camel"):
     creation_timestamp: str = ""
 
 
+class _Deprecated(msgspec.Struct):
+    state: str = "ACTIVE"
+
+
 class _Image(msgspec.Struct, rename="camel"):
     name: str
     status: str
+    deprecated: _Deprecated | None = None
     labels: dict[str, str] = {}
     family: str = ""
     creation_timestamp: str = ""
@@ -326,6 +331,7 @@ def _image(found: _Image, project: str) -> BuiltImage:
         found.labels.get("imagecache-plan", ""),
         found.family,
         found.creation_timestamp,
+        found.deprecated is not None and found.deprecated.state != "ACTIVE",
     )
 
 

@@ -67,6 +67,7 @@ class BuiltImage:
     family: str = ""
     created: str = ""
     """As Compute writes it."""
+    deprecated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

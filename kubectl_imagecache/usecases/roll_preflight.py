@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubectl_imagecache.clients.compute import Compute
@@ -12,6 +12,7 @@ from kubectl_imagecache.clients.gke_roll import roll_pool
 from kubectl_imagecache.clients.kube.roll_wire import Budget as WireBudget
 from kubectl_imagecache.core import roll_preflight as core
 from kubectl_imagecache.core.errors import NotFound, UserError
+from kubectl_imagecache.core.pools import DiskImage, DiskImageRef
 from kubectl_imagecache.core.roll import Pin, RollNode, RollPlan, RollPod
 from kubectl_imagecache.core.roll_decide import selects
 from kubectl_imagecache.core.roll_pool import successor
@@ -22,7 +23,19 @@ _DISK_METRICS = {"pd-ssd": "SSD_TOTAL_GB", "pd-balanced": "SSD_TOTAL_GB", "pd-st
 """Quota by disk type (https://cloud.google.com/compute/resource-usage)."""
 
 
-def preflight(tools: Tools, compute: Compute, plan: RollPlan) -> tuple[core.Check, ...]:
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """Compute as it will be once a build has made its disk image."""
+
+    compute: Compute
+    image: DiskImage
+
+    def disk_image(self, ref: DiskImageRef) -> DiskImage:
+        """The disk image that is yet to be made, or as Compute.disk_image has it."""
+        return self.image if ref == self.image.ref else self.compute.disk_image(ref)
+
+
+def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tuple[core.Check, ...]:
     """The checklist of PLAN; raises NotFound for a pool that isn't there, and what the clients raise."""
     if plan.disk is None:
         raise UserError("no disk image is named", "name it with --disk-image")
