@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kubectl_imagecache.cli.build_roll import HandOver
 from kubectl_imagecache.cli.connect import Surrounding, connected, http_of, live, scope_of, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
+from kubectl_imagecache.cli.sandbox_clock import CONTROL, work_clock
 from kubectl_imagecache.clients.compute_build import BuildCompute
 from kubectl_imagecache.clients.compute_preflight import Surroundings
 from kubectl_imagecache.clients.google_http import GoogleHttp
@@ -74,6 +75,8 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags, roll: Mapping[s
     if build.gcp_oauth:
         env["GOOGLE_APPLICATION_CREDENTIALS"] = str(Path(build.gcp_oauth).resolve())
     with surrounding(flags, env) as around:
+        # Long work waits by a sandbox's own time, as a roll does.
+        around = replace(around, clock=work_clock(around.env)) if around.env.get(CONTROL) else around
         google = GoogleHttp.from_env(around.env, http_of(flags, around.env))
         follows = None if roll is None else HandOver(flags, around, google, roll)
         session = Session(flags, build, around, google, settings, follows)

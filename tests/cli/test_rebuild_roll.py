@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pexpect
 import pytest
 
-from kubectl_imagecache.sandbox.embedded import Sandbox
+from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
-from tests.cli.test_rebuild import cloud, left
+from tests.cli.test_rebuild import left
 
 POOLS = "projects/sandbox-project/locations/europe-west4/clusters/stale/nodePools"
 ROLL = ("rebuild", "web", "--roll", "--repin", "--no-preflight")
@@ -71,7 +71,7 @@ def test_a_pool_is_rebuilt_and_rolled_in_one_go(program: Program) -> None:
 
 
 def test_a_dry_run_shows_the_plan_and_then_the_rolls_checklist_and_makes_nothing(program: Program) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         before = images(sandbox)
         found = program.imagecache(*ROLL, "--dry-run", **sandbox.env())
         assert found.returncode == 0, found.stderr
@@ -85,7 +85,7 @@ def test_a_dry_run_shows_the_plan_and_then_the_rolls_checklist_and_makes_nothing
 
 
 def test_nothing_is_built_where_the_roll_would_refuse(program: Program) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         found = program.imagecache("rebuild", "web", "--roll", "--yes", **sandbox.env())
         assert found.returncode == 5
         assert found.stderr.splitlines()[-2:] == [
@@ -106,7 +106,7 @@ def test_nothing_is_built_where_the_roll_would_refuse(program: Program) -> None:
     ],
 )
 def test_killed_in_either_half_the_same_command_ends_it(program: Program, method: str, end: str) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         before = images(sandbox)
         killed(program, sandbox, method, end)
         again = program.imagecache(*ROLL, "--yes", **sandbox.env())
@@ -121,7 +121,7 @@ def test_killed_in_either_half_the_same_command_ends_it(program: Program, method
 
 
 def test_a_disk_image_that_is_there_already_is_rolled_to_at_once(program: Program) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         built = program.imagecache("rebuild", "web", "--yes", "-q", "-o", "name", **sandbox.env())
         assert built.returncode == 0, built.stderr
         name = built.stdout.strip().partition("/")[2]
@@ -133,7 +133,7 @@ def test_a_disk_image_that_is_there_already_is_rolled_to_at_once(program: Progra
 
 
 def test_a_deprecated_disk_image_of_the_same_plan_is_not_passed_off_as_built(program: Program) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         built = program.imagecache("rebuild", "web", "--yes", "-q", "-o", "name", **sandbox.env())
         name = built.stdout.strip().partition("/")[2]
         with sandbox.world.lock:
@@ -150,7 +150,7 @@ def test_a_deprecated_disk_image_of_the_same_plan_is_not_passed_off_as_built(pro
 
 
 def test_one_question_tells_both(program: Program) -> None:
-    with cloud("stale") as sandbox:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
         child = pexpect.spawn(
             str(program.bin / "kubectl-imagecache"), list(ROLL), env={**program.env, **sandbox.env()}, timeout=60
         )
