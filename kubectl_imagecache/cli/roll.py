@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.pools import DiskImage
 from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
-from kubectl_imagecache.core.roll_preflight import OVERRULED, Result
+from kubectl_imagecache.core.roll_preflight import OVERRULED, Check, Result
 
 
 def _seconds(text: str) -> float:
@@ -55,6 +55,8 @@ def _roll_options(function: Callable[..., Any]) -> Callable[..., Any]:
             shell_complete=complete_disk_images,
             help="The disk image: NAME or projects/P/global/images/NAME.",
         ),
+        option(what, "--compute-class", default="",
+               help="Roll the auto-created nodes of this ComputeClass instead of a pool."),
         option(what, "--dry-run", is_flag=True, help="Only print the checklist; exit 5 if it refuses."),
         option(what, "--status", "show", is_flag=True, help="Only print where the roll stands."),
         option(what, "--rollback", is_flag=True, help="Go back to the old pool; possible until it is deleted."),
@@ -70,6 +72,8 @@ def _roll_options(function: Callable[..., Any]) -> Callable[..., Any]:
         option(how, "--keep-old", is_flag=True, help="Don't delete the old pool."),
         option(how, "--repin", is_flag=True, help="Change workloads that select the old pool or disk."),
         option(how, "--allow", multiple=True, type=click.Choice(OVERRULED), help="Overrule a check (repeatable)."),
+        option(how, "--force-conflicts", is_flag=True,
+               help="Take a ComputeClass's rules over from the field manager that keeps them."),
         option(how, "--not-after", type=Quantity("time", _moment), help="Begin no step from this time on (ISO 8601)."),
         option(out, "--emit", type=click.Choice(FORMATS), default=None,
                help="Only print what to commit, so that no next apply reverts the roll."),
@@ -94,10 +98,13 @@ class Choice:
     """Empty, or one of FORMATS."""
     promised: DiskImage | None = None
     """With `dry_run`: a disk image that is yet to be made, as it will be."""
+    compute_class: str = ""
+    """Empty: a pool is rolled."""
+    force_conflicts: bool = False
 
 
 @click.command(cls=Command)
-@click.argument("pool", shell_complete=complete_pools)
+@click.argument("pool", shell_complete=complete_pools, required=False, default="")
 @_roll_options
 @with_cluster_flags
 def roll(pool: str, flags: Flags, **given: Any) -> int:
@@ -115,6 +122,8 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
       {program} roll web --disk-image web-2026-01 --sandbox --repin
       # What to commit, so that Terraform's next apply doesn't revert it
       {program} roll web --disk-image web-2026-01 --emit terraform
+      # The nodes that GKE makes for a ComputeClass
+      {program} roll --compute-class models --disk-image models-2026-02
       # Where does it stand; and back again
       {program} roll web --status
       {program} roll web --rollback
@@ -126,13 +135,32 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
     """
     # Nobody has to be asked about a sandbox that ends with the command.
     yes = given["yes"] or bool(flags.sandbox)
-    choice = Choice(given["dry_run"], given["show"], yes, given["format_"] == "json", given["emit"] or "")
+    choice = Choice(
+        given["dry_run"],
+        given["show"],
+        yes,
+        given["format_"] == "json",
+        given["emit"] or "",
+        given["compute_class"],
+        given["force_conflicts"],
+    )
+    _check_what(pool, choice, given)
     if given["rollback"] and (given["disk_image"] or given["dry_run"]):
         raise BadUsage("--rollback needs no --disk-image and has no --dry-run")
     from kubectl_imagecache.cli.connect import surrounding
 
     with surrounding(flags, os.environ) as around:
-        return run_with(flags, plan_of(pool, given), given["disk_image"], choice, around.env)
+        plan = plan_of(pool or f"class.{choice.compute_class}", given)
+        return run_with(flags, plan, given["disk_image"], choice, around.env)
+
+
+def _check_what(pool: str, choice: Choice, given: Mapping[str, Any]) -> None:
+    if bool(pool) == bool(choice.compute_class):
+        raise BadUsage("name either a node pool or, with --compute-class, a ComputeClass", "see: roll --help")
+    if not pool and (given["keep_old"] or given["soak"]):
+        raise BadUsage("--soak and --keep-old are for pools: a ComputeClass's empty nodes are the autoscaler's")
+    if pool and choice.force_conflicts:
+        raise BadUsage("--force-conflicts is for ComputeClasses: a pool has no field managers")
 
 
 def plan_of(pool: str, given: Mapping[str, Any]) -> RollPlan:
@@ -183,6 +211,10 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended)
     reporter = Reporter(sys.stdout, choice.json)
     tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)
+    if choice.compute_class:
+        from kubectl_imagecache.cli.roll_class import run_class
+
+        return run_class(tools, kube.transport, Compute(google), plan, choice, reporter)
     if choice.emit:
         return _emit(tools, plan, choice.emit)
     if choice.show:
@@ -212,10 +244,16 @@ def _emit(tools: Any, plan: RollPlan, form: str) -> int:
 
 
 def _fit(tools: Any, compute: Any, plan: RollPlan, choice: Choice) -> bool:
-    from kubectl_imagecache.render.roll import checks_json, checks_text
     from kubectl_imagecache.usecases.roll_preflight import Promised, preflight
 
     checks = preflight(tools, Promised(compute, choice.promised) if choice.promised else compute, plan)
+    return fits(checks, choice)
+
+
+def fits(checks: Sequence[Check], choice: Choice) -> bool:
+    """Print the checklist; whether nothing in it refuses."""
+    from kubectl_imagecache.render.roll import checks_json, checks_text
+
     sys.stdout.write(checks_json(checks) if choice.json else checks_text(checks))
     sys.stdout.flush()
     refused = [check.name for check in checks if check.result is Result.REFUSE]
@@ -226,16 +264,23 @@ def _fit(tools: Any, compute: Any, plan: RollPlan, choice: Choice) -> bool:
 
 
 def _work(tools: Any, plan: RollPlan, choice: Choice, reporter: Reporter) -> int:
-    from kubectl_imagecache.render.roll import done_json
     from kubectl_imagecache.usecases.roll import roll as run
 
-    _confirm(plan, choice)
+    where = "back to" if plan.back else "away from"
+    return work(tools, choice, reporter, f"Move all pods {where} {plan.pool} now?", lambda able: run(able, plan))
+
+
+def work(tools: Any, choice: Choice, reporter: Reporter, question: str, run: Callable[[Any], Done]) -> int:
+    """Ask QUESTION, take the lock, RUN, and print the end; raises what RUN raises."""
+    from kubectl_imagecache.render.roll import done_json
+
+    _confirm(question, choice)
     interrupted = Interrupts()
     tools = replace(tools, interrupted=interrupted.asked)
     tools.lock.take()
     try:
         with interrupted:
-            done: Done = run(tools, plan)
+            done = run(tools)
     finally:
         reporter.end()
         tools.lock.give()
@@ -244,13 +289,12 @@ def _work(tools: Any, plan: RollPlan, choice: Choice, reporter: Reporter) -> int
     return 0
 
 
-def _confirm(plan: RollPlan, choice: Choice) -> None:
+def _confirm(question: str, choice: Choice) -> None:
     if choice.yes:
         return
     if not sys.stdin.isatty():
         raise BadUsage("nobody is there to be asked", "add --yes")
-    where = "back to" if plan.back else "away from"
-    click.confirm(f"Move all pods {where} {plan.pool} now?", abort=True, err=True)
+    click.confirm(question, abort=True, err=True)
 
 
 class Reporter:

@@ -57,3 +57,9 @@ class BadAnswer(UserError):
 
 class Busy(UserError):
     """The server refuses a change now, and will take it later: another operation runs, or the object has changed."""
+
+
+class FieldConflict(UserError):
+    """Another manager owns a field that an apply would change."""
+
+    exit_code = 5

@@ -102,6 +102,7 @@ class RollNode:
     disks: frozenset[DiskImageRef] = frozenset()
     """From its cache-disk labels."""
     zone: str = ""
+    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class RollPod:
     """cluster-autoscaler.kubernetes.io/safe-to-evict is "false"."""
     selects_pool: str = ""
     """nodeSelector's pool; empty if none."""
+    selects_class: str = ""
+    """nodeSelector's ComputeClass; empty if none."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -339,6 +342,22 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class EditClass:
+    """Change the cache disk of a ComputeClass, and note on it when, and what was there before."""
+
+    name: str
+    disk: DiskImageRef | None
+    """None: put back what was there before the last change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let a GCPResourceAllowlist of ours name these disk images, too."""
+
+    disks: tuple[DiskImageRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do now."""
 
@@ -367,6 +386,8 @@ class Stop:
 
 Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Force | Grow | Remove | Canary | Sweep | Delete
 Step = Action | Wait | Done | Stop
+ClassStep = EditClass | Allow
+"""What only the roll of a ComputeClass does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +395,7 @@ class RollEvent:
     """What happens in a roll, when it happens."""
 
     at: datetime
-    step: Step | None
+    step: Step | ClassStep | None
     """What is done now; None: only NOTE is told."""
     pods_left: int = 0
     """Pods on the pool that is being emptied that must not go with their nodes."""

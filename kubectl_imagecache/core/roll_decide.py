@@ -132,13 +132,13 @@ def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> St
         return Scale(old.name, OFF)
     if new.origin is not None and new.origin.surge:
         return (
-            _repin(plan, view, old, new)
+            repin(plan, view, old, new)
             or batch(plan, view, old, new, new.origin)
             or _restore(new, new.origin.scaling)
             or _farewell(plan, view, old)
             or Delete(old.name)
         )
-    return _repin(plan, view, old, new) or drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
+    return repin(plan, view, old, new) or drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
 
 
 def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
@@ -160,7 +160,7 @@ def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
     if new.scaling.enabled:
         return Scale(new.name, OFF)
     # Whoever asks to go back wants what worked before: pins that this roll changed are changed back unasked.
-    pins = _repin(plan, view, new, old, asked=True)
+    pins = repin(plan, view, new, old, asked=True)
     if new.origin is not None and in_batches:
         return pins or batch(plan, view, new, old, new.origin) or limits or Delete(new.name)
     return pins or drain(plan, view, new, old) or Delete(new.name)
@@ -219,11 +219,17 @@ def _unproven(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
 
 
 def _shown(node: RollNode, new: RollPool) -> frozenset[DiskImageRef]:
+    return node.disks | {disk for disk in new.disks if not shown_by_label(disk)}
+
+
+def shown_by_label(disk: DiskImageRef) -> bool:
+    """Whether nodes can show that they have DISK."""
     # A label's name part has 63 characters, 24 of them GKE's, and no value holds a colon: such a disk shows nowhere.
-    return node.disks | {disk for disk in new.disks if len(disk.name) > 39 or ":" in disk.project}
+    return len(disk.name) <= 39 and ":" not in disk.project
 
 
-def _repin(plan: RollPlan, view: RollView, source: RollPool, target: RollPool, asked: bool = False) -> Step | None:
+def repin(plan: RollPlan, view: RollView, source: RollPool, target: RollPool, asked: bool = False) -> Step | None:
+    """What is to be done about workloads that select SOURCE and so could not go to TARGET; None: nothing."""
     pins = tuple(pin for pin in view.pins if selects(pin, source, target))
     if not pins:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.iac import tools
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
 from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
@@ -120,7 +121,9 @@ def _pool(facts: Facts) -> Iterable[Check]:
     pool = facts.pool
     if pool.autoprovisioned:
         text = f"{pool.name} is auto-provisioned: GKE makes and removes it itself"
-        yield Check("auto-provisioned", Result.REFUSE, text, ("change the ComputeClass or the workload instead",))
+        name = dict(pool.node_labels).get(CLASS_LABEL, "")
+        instead = f"roll --compute-class {name} instead" if name else "change the workloads that it is made for instead"
+        yield Check("auto-provisioned", Result.REFUSE, text, (instead,))
     if pool.status not in ("RUNNING", ""):
         yield Check("pool-status", Result.REFUSE, f"{pool.name} is {pool.status}, not RUNNING")
     if not pool.image_streaming:

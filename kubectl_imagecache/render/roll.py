@@ -11,11 +11,14 @@ from kubectl_imagecache.core.roll import (
     CORDONED,
     DRAINING,
     SOAKING,
+    Allow,
     Canary,
+    ClassStep,
     Cordon,
     Create,
     Delete,
     Done,
+    EditClass,
     Evict,
     Force,
     Grow,
@@ -54,8 +57,13 @@ def checks_json(checks: Sequence[Check]) -> str:
     return json.dumps({"kind": "preflight", "checks": found}) + "\n"
 
 
-def words(step: Step) -> str:
+def words(step: Step | ClassStep) -> str:
     """What STEP does, in a few words."""
+    if isinstance(step, EditClass):
+        disk = step.disk.name if step.disk else "the cache disk that it had"
+        return f"give ComputeClass {step.name} {disk}"
+    if isinstance(step, Allow):
+        return f"allow {_some([disk.name for disk in step.disks])} in the GCPResourceAllowlist"
     if isinstance(step, Create):
         return "create the new pool"
     if isinstance(step, Scale):
@@ -109,7 +117,7 @@ def event_json(event: RollEvent) -> str:
     return json.dumps(found) + "\n"
 
 
-def status_lines(view: RollView, step: Step, back: bool) -> list[tuple[str, str]]:
+def status_lines(view: RollView, step: Step | ClassStep, back: bool) -> list[tuple[str, str]]:
     """Where a roll stands, as names and values."""
     lines: list[tuple[str, str]] = []
     for role, pool in (("old pool", view.old), ("new pool", view.new)):

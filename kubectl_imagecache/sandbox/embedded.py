@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kubectl_imagecache.sandbox import scenarios
+from kubectl_imagecache.sandbox.autoscaler import Autoscaler
 from kubectl_imagecache.sandbox.builder_vm import builder_vm
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.clock import EPOCH, VirtualClock
@@ -66,6 +67,7 @@ class Sandbox:
         self._vms = RealVms(lambda: settings.disks or self._require_folder() / "disks")
         self.cloud.on_boot(builder_vm(self.catalog, self._vms))
         self.cluster = settings.scenario
+        self.autoscaler = Autoscaler(self.world, self.kube, self.cloud, self.cluster)
         self._given_folder = folder
         self._folder: Path | None = None
         self._services: dict[str, Service] = {}

@@ -63,7 +63,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
         autoscaled_to=count,
         pods=tuple(pods),
         pins=_pins(tools, plan, raw, pods, nodes),
-        budgets=_budgets(tools, pods),
+        budgets=budgets_over(tools, pods),
         quotas=_quotas(tools, raw, count, disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),
     )
@@ -78,7 +78,8 @@ def _pins(
     return tuple(pin for pin in tools.kube.pins() + untold_pins(pods, nodes, old) if selects(pin, old, new))
 
 
-def _budgets(tools: Tools, pods: list[RollPod]) -> tuple[core.Budget, ...] | None:
+def budgets_over(tools: Tools, pods: list[RollPod]) -> tuple[core.Budget, ...] | None:
+    """The budgets that cover PODS; None if they can't be read."""
     try:
         budgets = tools.kube.budgets()
     except UserError:

@@ -7,6 +7,7 @@ import msgspec
 from kubectl_imagecache.clients.kube import wire
 from kubectl_imagecache.clients.kube.nodes import DISK_LABELS, cache_disks
 from kubectl_imagecache.clients.kube.wire import Object, ObjectMeta, Wire
+from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN
 from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
 
@@ -162,6 +163,7 @@ def node_of(node: Node) -> RollNode:
         marks={mark: annotations[mark] for mark in MARKS if mark in annotations},
         disks=frozenset(cache_disks(labels)),
         zone=labels.get("topology.kubernetes.io/zone", ""),
+        created=wire.parse_time(node.metadata.creation_timestamp),
     )
 
 
@@ -190,6 +192,7 @@ def pod_of(pod: Pod) -> RollPod:
         local=any(volume.host_path is not None for volume in volumes),
         guarded=(meta.annotations or {}).get(_SAFE) == "false",
         selects_pool=(spec.node_selector or {}).get(POOL_LABEL, ""),
+        selects_class=(spec.node_selector or {}).get(CLASS_LABEL, ""),
         labels=meta.labels or {},
     )
 

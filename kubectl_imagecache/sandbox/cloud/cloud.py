@@ -88,7 +88,7 @@ class Cloud:
         LABEL_PREFIX is the spelling of the cache disk's label on its nodes; the first UNLABELLED nodes of each zone
         lack it. Raise ApiError for what GKE would refuse or fail to make; KeyError for an unknown cluster.
         """
-        path = self._cluster_path(cluster)
+        path = self.cluster_path(cluster)
         made = pools.complete(self.state, path, pool)
         pools.place(self.state, path, made, pool.get("status", "RUNNING"), "" if unlabelled else label_prefix)
         if unlabelled:
@@ -99,7 +99,8 @@ class Cloud:
             for _ in pools.fill(self.state, path, made, int(made["initialNodeCount"])):
                 pass
 
-    def _cluster_path(self, cluster: str) -> str:
+    def cluster_path(self, cluster: str) -> str:
+        """Where CLUSTER is: `projects/p/locations/l/clusters/c`; KeyError for an unknown one."""
         for path, found in self.state.collections.items():
             if path.endswith("/clusters") and cluster in found:
                 return f"{path}/{cluster}"

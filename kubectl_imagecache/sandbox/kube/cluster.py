@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kubectl_imagecache.sandbox.faults import Fault
@@ -59,6 +59,10 @@ class KubeCluster:
     def version(self) -> int:
         """The resourceVersion of the newest change."""
         return self._store.version
+
+    def on_change(self, listener: Callable[[Change], None]) -> None:
+        """Call LISTENER with every change of an object, under the world's lock."""
+        self._store.listeners.append(listener)
 
     def handle(self, request: Request) -> Response:
         """Answer one request; the caller holds the world's lock."""

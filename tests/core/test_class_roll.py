@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubectl_imagecache.core import compute_class as classes
+from kubectl_imagecache.core.class_preflight import owners_of_rules
+from kubectl_imagecache.core.class_roll import MARK, ClassView, change_of, changed, decide, old_nodes
+from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.roll import Done, EditClass, RollNode, RollPlan, Stop
+from tests.core.class_world import NEW, OLD, START, World, build, rule, run
+
+OWNERS = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.integers(0, 4).flatmap(lambda replicas: st.tuples(st.just(replicas), st.integers(0, replicas))),
+)
+CRASHES = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 3)), max_size=4)
+WORLDS = st.builds(build, st.integers(0, 10**6), OWNERS, st.booleans())
+PLANS = st.builds(
+    RollPlan,
+    st.just("class.models"),
+    st.just(NEW),
+    max_unavailable=st.integers(1, 3),
+    gate=st.booleans(),
+    drain_timeout_s=st.just(300.0),
+)
+
+
+def disks_of(world: World) -> set[DiskImageRef]:
+    return {disk for node in world.nodes.values() for disk in node.disks}
+
+
+def check_end(world: World, disk: DiskImageRef | None) -> None:
+    assert world.below_budget == []
+    assert not world.refused
+    assert [classes.cache_disks(one, "p") for one in classes.rules(world.found)] == [(disk,) if disk else ()]
+    assert disks_of(world) <= ({disk} if disk else set())
+    assert not any(node.cordoned or node.marks for node in world.nodes.values())
+
+
+@settings(deadline=None, max_examples=80)
+@given(WORLDS, PLANS, CRASHES)
+def test_whatever_happens_the_roll_of_a_class_ends_harmlessly_and_can_always_be_finished(
+    world: World, plan: RollPlan, crashes: list[tuple[int, int]]
+) -> None:
+    for step, calls in crashes:
+        run(world, plan, step, calls)
+    end = run(world, plan, -1)
+    if isinstance(end, Stop):
+        # What holds it up is a budget without room.
+        world.budgets = dict.fromkeys(world.budgets, 0)
+        end = run(world, plan, -1)
+    assert isinstance(end, Done), end
+    check_end(world, NEW)
+
+
+@settings(deadline=None, max_examples=80)
+@given(WORLDS, PLANS, st.integers(0, 40), st.integers(0, 3), CRASHES)
+def test_a_rollback_from_anywhere_gives_the_class_and_its_nodes_the_former_disk(
+    world: World, plan: RollPlan, turn: int, calls: int, crashes: list[tuple[int, int]]
+) -> None:
+    cached = classes.cache_disks(classes.rules(world.found)[0], "p")
+    run(world, plan, turn, calls)
+    back = replace(plan, back=True, disk=None)
+    for step, done in crashes:
+        run(world, back, step, done)
+    world.budgets = dict.fromkeys(world.budgets, 0)
+    end = run(world, back, -1)
+    if change_of(world.found) is None:
+        assert isinstance(end, Stop)
+        return
+    assert isinstance(end, Done), end
+    check_end(world, cached[0] if cached else None)
+
+
+def view(*rules: dict[str, Any], nodes: tuple[RollNode, ...] = (), annotations: Any = None) -> ClassView:
+    found = {"metadata": {"name": "models", "annotations": annotations or {}}, "spec": {"priorities": list(rules)}}
+    return ClassView(START, "models", found, "p", nodes, allowlists=None)
+
+
+def test_only_rules_that_have_a_cache_disk_get_the_new_one_and_data_disks_stay() -> None:
+    data = {"diskImageName": "weights"}
+    first = rule("cache-1")
+    first["storage"] |= {"bootDiskSize": 50, "secondaryBootDisks": [data, *first["storage"]["secondaryBootDisks"]]}
+    rules = [first, rule(), {"nodepools": ["web"]}]
+    made = classes.with_disk(rules, NEW)
+    new = {"diskImageName": "cache-2", "project": "p", "mode": "CONTAINER_IMAGE_CACHE"}
+    assert made == [
+        {"machineFamily": "n2", "storage": {"bootDiskSize": 50, "secondaryBootDisks": [data, new]}},
+        *rules[1:],
+    ]
+    assert classes.changed([rule(), {"nodepools": ["web"]}, {"podFamily": "general-purpose"}]) == (0,)
+
+
+def test_nodes_of_a_rule_without_a_cache_disk_stay() -> None:
+    edit = changed(view(rule("cache-1"), rule()), EditClass("models", NEW))
+    nodes = (
+        RollNode("cached", "nap", disks=frozenset({OLD}), created=START),
+        RollNode("fallback", "nap", created=START),
+        RollNode("new", "nap", disks=frozenset({NEW}), created=START),
+    )
+    after = view(*edit["spec"]["priorities"], nodes=nodes, annotations=edit["metadata"]["annotations"])
+    assert [node.name for node in old_nodes(after)] == ["cached"]
+
+
+def test_nodes_of_a_roll_that_was_given_up_for_another_go_too() -> None:
+    nodes = tuple(RollNode(disk.name, "nap", disks=frozenset({disk}), created=START) for disk in (OLD, NEW))
+    first = changed(view(rule("cache-1"), nodes=nodes), EditClass("models", NEW))
+    half = view(*first["spec"]["priorities"], nodes=nodes, annotations=first["metadata"]["annotations"])
+    third = DiskImageRef("p", "cache-3")
+    second = changed(half, EditClass("models", third))
+    after = view(*second["spec"]["priorities"], nodes=nodes, annotations=second["metadata"]["annotations"])
+    assert [node.name for node in old_nodes(after)] == ["cache-1", "cache-2"]
+
+
+def test_a_class_that_git_has_changed_already_is_only_noted_on() -> None:
+    edit = changed(view(classes.with_disk([rule("cache-1")], NEW)[0]), EditClass("models", NEW))
+    assert set(edit) == {"apiVersion", "kind", "metadata"}
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"since":"x"}', '{"since":1,"former":[1],"left":[],"to":[]}', "\0"])
+def test_an_annotation_without_sense_is_none(said: str) -> None:
+    assert change_of({"metadata": {"annotations": {MARK: said}}}) is None
+
+
+@pytest.mark.parametrize("since", ["2026-01-15T09:00:00", "2026-01-15T09:00:00+00:00"])
+def test_a_time_without_a_zone_is_no_time(since: str) -> None:
+    said = f'{{"since":"{since}","former":[],"left":[],"to":[]}}'
+    assert (change_of({"metadata": {"annotations": {MARK: said}}}) is not None) is since.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("projects/p/global/images/.*", True),
+        ("projects/p/global/images/cache-1", True),
+        ("images/cache-1", False),
+        ("projects/p/global/images/cache", False),
+        ("projects/[", False),
+        ("(a*)*" * 200, False),
+    ],
+)
+def test_a_pattern_allows_what_it_matches_as_a_whole(pattern: str, matches: bool) -> None:
+    assert classes.allowed(OLD, [{"spec": {"allowedResourcePatterns": [pattern]}}]) is matches
+
+
+def test_the_pattern_that_is_written_matches_one_disk_image_alone() -> None:
+    disk = DiskImageRef("example.com:p", "x")
+    allowlist = {"spec": {"allowedResourcePatterns": [classes.exactly(disk)]}}
+    assert classes.allowed(disk, [allowlist])
+    assert not classes.allowed(DiskImageRef("example-com:p", "x"), [allowlist])
+
+
+def test_whoever_owns_the_rules_by_any_operation_is_named() -> None:
+    spec: dict[str, Any] = {"f:spec": {"f:priorities": {}}}
+    entries: list[dict[str, Any]] = [
+        {"manager": "kubectl-imagecache", "fieldsV1": spec},
+        {"manager": "kubectl-client-side-apply", "operation": "Update", "fieldsV1": spec},
+        {"manager": "gke", "fieldsV1": {"f:status": {}}},
+        {"manager": "argocd-controller", "operation": "Apply", "fieldsV1": spec},
+    ]
+    found = {"metadata": {"managedFields": entries}}
+    assert owners_of_rules(found, "kubectl-imagecache") == ("argocd-controller", "kubectl-client-side-apply")
+
+
+def test_a_class_with_other_rules_than_before_is_not_put_back() -> None:
+    edit = changed(view(rule("cache-1")), EditClass("models", NEW))
+    found = view(*edit["spec"]["priorities"], rule(), annotations=edit["metadata"]["annotations"])
+    step = decide(RollPlan("class.models", back=True), found)
+    assert isinstance(step, Stop)
+    assert step.why == "ComputeClass models had 1 rules before the roll and has 2 now"
