@@ -141,8 +141,8 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
         yes,
         given["format_"] == "json",
         given["emit"] or "",
-        given["compute_class"],
-        given["force_conflicts"],
+        compute_class=given["compute_class"],
+        force_conflicts=given["force_conflicts"],
     )
     _check_what(pool, choice, given)
     if given["rollback"] and (given["disk_image"] or given["dry_run"]):
