@@ -14,6 +14,8 @@ from kubectl_imagecache.sandbox.kube.store import Entry, Store, stamp
 
 GC_DELAY_S = 0.1
 """How soon after its owner an object goes."""
+ENDS_AFTER = "sandbox.imagecache/ends-after-seconds"
+"""Annotation on a pod: how long its containers take to end, within its grace; 0.5 to 2.5 s unless told."""
 EVENT_TTL = timedelta(hours=1)
 _MUTABLE_POD_SPEC = {"tolerations", "activeDeadlineSeconds", "schedulingGates", "terminationGracePeriodSeconds"}
 
@@ -199,7 +201,8 @@ class Objects:
                 host=entry.pod.node,
             )
         # Containers end well before their grace does, if they heed SIGTERM.
-        ends_in = min(float(grace), self._random.uniform(0.5, 2.5))
+        told = (metadata.get("annotations") or {}).get(ENDS_AFTER)
+        ends_in = min(float(grace), float(told) if told else self._random.uniform(0.5, 2.5))
         uid = metadata["uid"]
         self.store.clock.call_later(ends_in, lambda: self._end_pod(entry.namespace, entry.name, uid))
         return pod

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from kubectl_imagecache.sandbox.kube.kinds import Obj
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import (
     DiskImageSpec,
@@ -58,24 +59,26 @@ def _add_pods(stage: Stage, number: int) -> None:
         count = pods // len(kinds) + (kind < pods % len(kinds))
         name = f"service-{number:02}-{kind}"
         workload = Workload(name, images, f"pool-{number:02}", count, "serving", cpu="100m")
-        owner = _replica_set(stage, workload)
-        pod = _pod(stage, workload, owner)
-        stage.kube.add_bulk_pods(pod, _placements(owner["metadata"]["name"], count, names))
+        owner = replica_set(stage, workload)
+        pod = running_pod(stage, workload, owner)
+        stage.kube.add_bulk_pods(pod, placements(owner["metadata"]["name"], count, names))
 
 
-def _placements(name: str, count: int, nodes: list[str]) -> Iterator[tuple[str, str]]:
+def placements(name: str, count: int, nodes: list[str]) -> Iterator[tuple[str, str]]:
+    """Names and nodes of COUNT pods of a ReplicaSet, one node after another."""
     for pod in range(count):
         yield f"{name}-{pod:05x}", nodes[pod % len(nodes)]
 
 
-def _replica_set(stage: Stage, workload: Workload) -> dict[str, Any]:
-    """A Deployment, and the ReplicaSet that its controller would make of it."""
+def replica_set(stage: Stage, workload: Workload, annotations: Mapping[str, str] = MappingProxyType({})) -> Obj:
+    """A Deployment, and the ReplicaSet that its controller would make of it; ANNOTATIONS are its pods'."""
     wanted = controller(workload)
+    wanted["spec"]["template"]["metadata"]["annotations"] = dict(annotations)
     for container in wanted["spec"]["template"]["spec"]["containers"]:
         container |= _BAGGAGE
     deployment = stage.kube.create(wanted)
     labels = {"app": workload.name, "pod-template-hash": HASH}
-    template = {**deployment["spec"]["template"], "metadata": {"labels": labels}}
+    template = {**deployment["spec"]["template"], "metadata": {"labels": labels, "annotations": dict(annotations)}}
     return stage.kube.create(
         {
             "apiVersion": "apps/v1",
@@ -91,25 +94,26 @@ def _replica_set(stage: Stage, workload: Workload) -> dict[str, Any]:
     )
 
 
-def _pod(stage: Stage, workload: Workload, owner: dict[str, Any]) -> dict[str, Any]:
+def running_pod(stage: Stage, workload: Workload, owner: Obj) -> Obj:
     """A Running pod with all that real ones drag along: environment, probes, mounts, managed fields."""
     template = owner["spec"]["template"]
     metadata = {
         "namespace": workload.namespace,
         "labels": template["metadata"]["labels"],
+        "annotations": template["metadata"]["annotations"],
         "ownerReferences": [_owner(owner)],
         "managedFields": _MANAGED,
     }
     return {"metadata": metadata, "spec": template["spec"], "status": running_status(stage, workload, "amd64")}
 
 
-def _owner(obj: dict[str, Any]) -> dict[str, Any]:
+def _owner(obj: Obj) -> Obj:
     about = obj["metadata"]
     found = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": about["name"], "uid": about["uid"]}
     return {**found, "controller": True, "blockOwnerDeletion": True}
 
 
-_BAGGAGE: dict[str, Any] = {
+_BAGGAGE: Obj = {
     "env": [
         {"name": f"SERVICE_SETTING_{n:02}", "value": f"https://settings.internal.example/v2/{n}"} for n in range(14)
     ],
@@ -127,7 +131,7 @@ _BAGGAGE: dict[str, Any] = {
     "terminationMessagePolicy": "File",
     "imagePullPolicy": "IfNotPresent",
 }
-_MANAGED: list[dict[str, Any]] = [
+_MANAGED: list[Obj] = [
     {
         "manager": manager,
         "operation": "Update",
