@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from kubectl_imagecache.cli.options import (
     with_cluster_flags,
 )
 from kubectl_imagecache.cli.sandbox_clock import work_clock
+from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.pools import DiskImage
@@ -208,7 +208,7 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     if disk_image:
         plan = replace(plan, disk=disk_image_ref(disk_image, target.project))
     roll_kube = RollKube(kube.transport, clock.reached)
-    lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended)
+    lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended, lambda text: click.echo(text, err=True))
     reporter = Reporter(sys.stdout, choice.json)
     tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)
     if choice.compute_class:
@@ -352,23 +352,3 @@ class Interrupts:
         self._asked = True
         signal.signal(signal.SIGINT, self._before)
         click.echo("\nstopping after this call; Ctrl-C again to stop at once", err=True)
-
-
-def identity() -> str:
-    """Who holds the lock: USER@HOST/PID."""
-    user = os.environ.get("USER") or os.environ.get("LOGNAME") or "somebody"
-    return f"{user}@{socket.gethostname()}/{os.getpid()}"
-
-
-def has_ended(who: str) -> bool:
-    """Whether WHO is a process of this machine that is no more."""
-    head, _, pid = who.rpartition("/")
-    if head.rpartition("@")[2] != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False

@@ -189,6 +189,10 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
                 # A watch may stay silent for long; its client waits for the headers.
                 self.wfile.flush()
                 for chunk in response.stream:
+                    if truncate:
+                        self.wfile.write(b"%x\r\n%s" % (len(chunk), chunk[: len(chunk) // 2]))
+                        self.close_connection = True
+                        return
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                     self.wfile.flush()
                 self.wfile.write(b"0\r\n\r\n")

@@ -46,8 +46,8 @@ from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pa
 
 REPEATS = 3
 """How often a GKE operation of one kind may fail in a run."""
-POLL_S = 2.0
-"""Between two looks at a GKE operation."""
+POLL_S, POLL_MOST_S, POLL_SHARE = 2.0, 10.0, 0.02
+"""Between two looks at a GKE operation: a share of the time that it has taken, from 2 to 10 s."""
 ASK_AGAIN_S = 5.0
 """Between two evictions of a pod that a budget keeps, unless the server names a longer time."""
 
@@ -138,11 +138,13 @@ def _successor(tools: Tools, plan: RollPlan, run: Run, now: datetime) -> dict[st
 
 def _follow(tools: Tools, run: Run, step: Create | Scale | Grow | Delete, operation: Operation) -> None:
     """Wait for OPERATION's end; what it did is seen by the next observation, so a lost one is no harm."""
-    run.read = None
+    run.read, began = None, tools.clock.now()
     while not operation.done and operation.name:
         if tools.interrupted():
             return
-        pause(tools, POLL_S)
+        tools.lock.renew()
+        taken_s = (tools.clock.now() - began).total_seconds()
+        pause(tools, min(POLL_MOST_S, max(POLL_S, POLL_SHARE * taken_s)))
         try:
             operation = tools.gke.operation(operation.name)
         except NotFound:

@@ -71,11 +71,10 @@ class Run:
 
 
 def pause(tools: Tools, seconds: float) -> None:
-    """Let SECONDS pass, less if the user interrupts, and keep the lock meanwhile."""
+    """Let SECONDS pass, less if the user interrupts; too few for the lock to run out."""
     while seconds > 0 and not tools.interrupted():
         tools.clock.sleep(min(seconds, SLICE_S))
         seconds -= SLICE_S
-        tools.lock.renew()
 
 
 def rest(tools: Tools, seconds: float) -> None:
@@ -85,7 +84,6 @@ def rest(tools: Tools, seconds: float) -> None:
             tools.clock.sleep(GATHER_S)
             return
         seconds -= SLICE_S
-        tools.lock.renew()
 
 
 def each(tools: Tools, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -102,9 +100,10 @@ def each(tools: Tools, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
         futures = [threads.submit(one, item) for item in items]
         try:
             found: list[R] = []
-            for future in futures:
+            for number, future in enumerate(futures):
                 found += future.result()
-                tools.lock.renew()
+                if number % THREADS == 0:
+                    tools.lock.renew()
             return found
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)

@@ -8,7 +8,7 @@ from typing import Any
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.clients.gke_roll import RollGke
 from kubectl_imagecache.clients.google_http import GoogleHttp
-from kubectl_imagecache.clients.http import Http
+from kubectl_imagecache.clients.http import Http, Limits
 from kubectl_imagecache.clients.kube import Kube
 from kubectl_imagecache.clients.kube.options import KubeOptions
 from kubectl_imagecache.clients.kube.roll import RollKube
@@ -68,14 +68,18 @@ def budget(name: str, least: int) -> dict[str, Any]:
     return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
 
 
-def tools(sandbox: Sandbox, events: list[RollEvent], home: Path, who: str = "me@here/1") -> Tools:
-    """What a roll works with, in virtual time, its retries too."""
+def tools(
+    sandbox: Sandbox, events: list[RollEvent], home: Path, who: str = "me@here/1", timeout_s: float | None = None
+) -> Tools:
+    """What a roll works with, in virtual time, its retries too; TIMEOUT_S for one answer (real)."""
     env = {**sandbox.env(), "HOME": str(home)}
     clock = work_clock(env)
-    kube = RollKube(Kube.connect(KubeOptions(), env, home, clock).transport, clock.reached)
+    kube = RollKube(Kube.connect(KubeOptions(request_timeout_s=timeout_s), env, home, clock).transport, clock.reached)
     pace = Pace(lambda: clock.now().timestamp(), clock.sleep)
     target = ClusterTarget(PROJECT, LOCATION, sandbox.cluster, "")
-    gke = RollGke(GoogleHttp.from_env(env, Http(env=env, pace=pace)), target)
+    gke = RollGke(
+        GoogleHttp.from_env(env, Http(Limits(read_s=timeout_s) if timeout_s else Limits(), env=env, pace=pace)), target
+    )
     lock = Lock(kube, clock, "web", who)
     lock.take()
     return Tools(kube, gke, clock, lock, events.append)

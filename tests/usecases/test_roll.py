@@ -12,10 +12,8 @@ import pytest
 
 from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
 from kubectl_imagecache.usecases.roll import observe, roll
-from kubectl_imagecache.usecases.roll_lock import Locked
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Stopped
 from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
 
@@ -65,47 +63,6 @@ def test_a_pool_made_again_under_the_old_name_is_not_taken_for_the_one_that_was_
     assert roll(mine, RollPlan("web", back=True)) == Done("web is as it was", back=True)
     assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r3")
     assert set(state_of(sandbox)["pools"]) == {"web-r2", "web-r3"}
-
-
-FAULTS = (
-    Fault(kind="status", status=503),
-    Fault(kind="status", status=503, applied=True),
-    Fault(kind="status", status=429, retry_after_s=3),
-    Fault(kind="reset"),
-    Fault(kind="reset", applied=True),
-    Fault(kind="truncate"),
-)
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.applied}")
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-def test_a_fault_at_every_third_call_does_not_change_the_end(
-    sandbox: Sandbox, tmp_path: Path, fault: Fault, method: str
-) -> None:
-    stage(sandbox, nodes=1)
-    mine = tools(sandbox, [], tmp_path)
-    sandbox.world.faults = Recurring(fault, method)
-    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
-    assert sandbox.world.faults.struck
-    assert state_of(sandbox) == ROLLED
-
-
-class Recurring(Faults):
-    """One kind of fault at the first, fourth, seventh … call of a method."""
-
-    def __init__(self, fault: Fault, method: str) -> None:
-        super().__init__()
-        self._fault, self._method, self._seen = fault, method, 0
-        self.struck = 0
-
-    def strike(self, service: str, method: str, target: str) -> Fault | None:
-        if method != self._method:
-            return None
-        self._seen += 1
-        if self._seen % 3 != 1:
-            return None
-        self.struck += 1
-        return self._fault
 
 
 def test_a_create_that_fails_leaves_what_a_rollback_takes_away(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -196,19 +153,3 @@ def test_no_step_is_begun_after_the_window(sandbox: Sandbox, tmp_path: Path) -> 
         roll(mine, plan)
     assert state_of(sandbox)["pools"]["web"] == ("RUNNING", SCALING, str(OLD))
     assert roll(mine, replace(plan, not_after=None)) == Done("web is replaced by web-r2")
-
-
-def test_a_lock_that_is_held_is_not_taken_until_its_holder_is_gone_for_good(sandbox: Sandbox, tmp_path: Path) -> None:
-    stage(sandbox)
-    first = tools(sandbox, [], tmp_path)
-    with pytest.raises(Locked, match="me@here/1 rolls web since"):
-        tools(sandbox, [], tmp_path, "you@there/2")
-    first.clock.sleep(100)
-    first.lock.renew()
-    first.clock.sleep(100)
-    with pytest.raises(Locked):
-        tools(sandbox, [], tmp_path, "you@there/2")
-    first.clock.sleep(100)
-    tools(sandbox, [], tmp_path, "you@there/2")
-    with pytest.raises(Locked, match="you@there/2"):
-        first.lock.renew()

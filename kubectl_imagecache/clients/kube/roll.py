@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -247,11 +247,6 @@ class RollKube:
         if status == 404:
             raise NotFound(f"{what}: {_words(content)}")
         raise BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {_words(content)}")
-
-
-def is_over(hold: Hold, now: datetime, lasts_s: float) -> bool:
-    """Whether nobody holds it, or whoever does has not renewed it in time."""
-    return not hold.who or hold.renewed is None or now - hold.renewed > timedelta(seconds=lasts_s)
 
 
 def _name(node: RollNode) -> str:
