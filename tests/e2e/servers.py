@@ -54,7 +54,7 @@ class Server:
         return found
 
 
-def write_kubeconfig(file: Path, url: str, token: str, ca: str) -> Path:
+def write_kubeconfig(file: Path, url: str, token: str, ca: str, user: str = "") -> Path:
     cluster = {"server": url} | ({"certificate-authority": ca} if ca else {})
     config = {
         "apiVersion": "v1",
@@ -62,7 +62,7 @@ def write_kubeconfig(file: Path, url: str, token: str, ca: str) -> Path:
         "current-context": "test",
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "clusters": [{"name": "test", "cluster": cluster}],
-        "users": [{"name": "test", "user": {"token": token} if ca else {}}],
+        "users": [{"name": "test", "user": {"token": token} if ca else {"as": user} if user else {}}],
     }
     file.write_text(yaml.safe_dump(config))
     file.chmod(0o600)
@@ -83,8 +83,9 @@ def sandbox(folder: Path) -> Iterator[Server]:
     service = Service("kube", world, cluster.handle, cluster.error)
     service.start()
     try:
+        cluster.access.subjects.add("viewer")
         admin = write_kubeconfig(folder / "kubeconfig", service.url, ADMIN, "")
-        yield Server(service.url, admin, admin)
+        yield Server(service.url, admin, write_kubeconfig(folder / "viewer", service.url, VIEWER, "", "viewer"))
     finally:
         service.stop()
 

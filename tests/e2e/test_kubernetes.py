@@ -183,14 +183,11 @@ def test_a_bundle_says_the_same_as_the_cluster(cluster: Server, tmp_path: Path) 
     assert [(p["name"], uses(p)) for p in json.loads(read.stdout)["pools"]] == live_pools
 
 
-def test_the_documented_role_is_enough_and_less_is_said(real_server: Server) -> None:
-    refused = imagecache(real_server.viewer_kubeconfig, "status", status=1)
+def test_the_documented_role_is_enough_and_less_is_said(server: Server) -> None:
+    refused = imagecache(server.viewer_kubeconfig, "status", status=1)
     assert "not permitted: list" in refused.stderr
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (role,) = (
-        yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "ClusterRole" in text
-    )
-    real_server.send("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+    role = yaml.safe_load((Path(__file__).parents[2] / "docs" / "rbac" / "viewer.yaml").read_text())
+    server.send("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
@@ -198,6 +195,6 @@ def test_the_documented_role_is_enough_and_less_is_said(real_server: Server) -> 
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "imagecache-viewer"},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "viewer"}],
     }
-    real_server.send("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
-    answer = imagecache(real_server.viewer_kubeconfig, "status", "--include-templates", "-o", "json")
+    server.send("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    answer = imagecache(server.viewer_kubeconfig, "status", "--include-templates", "-o", "json")
     assert not [gap for gap in json.loads(answer.stdout)["gaps"] if "not permitted" in gap["why"]]

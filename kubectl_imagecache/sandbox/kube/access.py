@@ -1,7 +1,8 @@
-"""Who may do what: a list of refusals that tests and scenarios order."""
+"""Who may do what: refusals that tests and scenarios order, and RBAC for the users to whom it is to apply."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +31,19 @@ class Refusal:
 
 @dataclass(slots=True)
 class Access:
-    """The refusals in force."""
+    """The refusals in force, and who needs a ClusterRole."""
 
     refusals: list[Refusal] = field(default_factory=list)
+    subjects: set[str] = field(default_factory=set)
+    """Users who may only do what ClusterRoles that are bound to them allow; all others may do everything."""
+    objects: Callable[[str], list[Obj]] = lambda kind: []
+    """The cluster's objects of a kind."""
 
-    def allowed(self, verb: str, resource: str, namespace: str, user: str) -> bool:
-        """Whether nothing refuses the call."""
-        return not any(rule.matches(verb, resource, namespace, user) for rule in self.refusals)
+    def allowed(self, verb: str, group: str, resource: str, namespace: str, user: str) -> bool:
+        """Whether nothing refuses the call, and RBAC allows it where it applies."""
+        if any(rule.matches(verb, resource, namespace, user) for rule in self.refusals):
+            return False
+        return user not in self.subjects or any(_allows(rule, verb, group, resource) for rule in self._rules(user))
 
     def review(self, review: Obj, user: str) -> Obj:
         """Answer a SelfSubjectAccessReview."""
@@ -44,6 +51,20 @@ class Access:
         resource = asked.get("resource", "")
         if asked.get("subresource"):
             resource += f"/{asked['subresource']}"
-        allowed = self.allowed(asked.get("verb", ""), resource, asked.get("namespace", ""), user)
+        allowed = self.allowed(
+            asked.get("verb", ""), asked.get("group", ""), resource, asked.get("namespace", ""), user
+        )
         status = {"allowed": allowed} if allowed else {"allowed": False, "reason": "refused by the sandbox"}
         return {**review, "status": status}
+
+    def _rules(self, user: str) -> Iterable[Obj]:
+        roles = {role["metadata"]["name"]: role.get("rules") or () for role in self.objects("ClusterRole")}
+        for binding in self.objects("ClusterRoleBinding"):
+            names = {(one.get("kind"), one.get("name")) for one in binding.get("subjects") or ()}
+            if ("User", user) in names:
+                yield from roles.get(binding.get("roleRef", {}).get("name", ""), ())
+
+
+def _allows(rule: Obj, verb: str, group: str, resource: str) -> bool:
+    asked = (("verbs", verb), ("apiGroups", group), ("resources", resource))
+    return all(value in (rule.get(key) or ()) or "*" in (rule.get(key) or ()) for key, value in asked)

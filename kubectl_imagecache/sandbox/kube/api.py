@@ -93,7 +93,9 @@ class Api:
     def _check_access(self, request: Request, target: Target, verb: str) -> None:
         resource = target.kind.plural + (f"/{target.subresource}" if target.subresource else "")
         user = _user(request)
-        if target.kind is not ACCESS_REVIEW and not self.access.allowed(verb, resource, target.namespace, user):
+        if target.kind is ACCESS_REVIEW:
+            return
+        if not self.access.allowed(verb, target.kind.group, resource, target.namespace, user):
             raise forbidden(target.kind, target.name, user, verb, target.namespace, target.subresource)
 
     def _entry(self, target: Target) -> Entry:
@@ -178,6 +180,7 @@ class Api:
         force = request.query.get("force") == "true"
         obj = ownership.apply(kind, current, config, manager, force, stamp(self.store.clock.now()))
         if entry is None:
+            self._check_access(request, target, "create")
             obj["metadata"] = {**config["metadata"], **obj["metadata"]}
             return self._shown(request, kind, self.objects.create(kind, obj, dry_run=_dry(request)), 201)
         new = self.objects.update(kind, entry, obj, subresource=target.subresource, dry_run=_dry(request))

@@ -32,8 +32,8 @@ class KubeCluster:
     def __init__(self, world: World, images: ImageSource, *, seed: int = 0, bandwidth: float = BANDWIDTH) -> None:
         """BANDWIDTH is in compressed bytes a second."""
         self._world = world
-        self.access = Access()
-        """Refusals to order, for 403s."""
+        self.access = Access(objects=self.objects)
+        """Refusals to order, for 403s, and whom RBAC is to hold."""
         self._kinds = Kinds()
         self._store = Store(world.clock, seed)
         self._objects = Objects(self._store, self._kinds, seed)

@@ -78,6 +78,9 @@ ACCESS_REVIEW = Kind(
     "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=("create",)
 )
 
+CLUSTER_ROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False)
+CLUSTER_ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False)
+
 BUILT_IN: tuple[Kind, ...] = (
     NODE,
     POD,
@@ -102,6 +105,8 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False, ("pc",)),
     CRD,
     ACCESS_REVIEW,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
 )
 
 
