@@ -16,7 +16,7 @@ LONGEST = 40
 """Characters in a pool's name (docs/facts.md)."""
 PREFIX = "imagecache-roll-"
 """Of the resource labels (config.resourceLabels); GKE keeps them with the pool, whatever happens to its nodes."""
-_OUTPUT_ONLY = frozenset(
+OUTPUT_ONLY = frozenset(
     {
         "selfLink",
         "instanceGroupUrls",
@@ -159,7 +159,7 @@ def clone(
     are those that GKE still offers (None: not known), without which the version is left to GKE. Fields that this
     program doesn't know are kept. POOL must have instance groups.
     """
-    made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in _OUTPUT_ONLY})
+    made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in OUTPUT_ONLY})
     made["name"] = name
     made["initialNodeCount"] = per_zone
     if versions is not None and made.get("version") not in versions:
