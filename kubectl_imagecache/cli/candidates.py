@@ -44,6 +44,19 @@ def pools(given: Mapping[str, Any]) -> list[str]:
         return []
 
 
+def images(given: Mapping[str, Any]) -> list[str]:
+    """Container images that pods run, of the cluster that GIVEN flags name."""
+    try:
+        if scenario := given.get("sandbox"):
+            from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
+
+            with Sandbox(Settings(scenario=str(scenario))) as sandbox:
+                return _run_by_pods({}, {**os.environ, **sandbox.env()})
+        return _run_by_pods(given, os.environ)
+    except (UserError, OSError, ValueError):
+        return []
+
+
 def disk_images(given: Mapping[str, Any]) -> list[str]:
     """Names of the disk images in the project of the cluster that GIVEN flags name, at most 500."""
     try:
@@ -75,6 +88,14 @@ def _in_project(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
         role="roles/compute.viewer",
     )
     return sorted(str(item.get("name") or "") for item in json.loads(answer.body).get("items") or ())
+
+
+def _run_by_pods(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.kube.options import Scope
+
+    view = Kube.connect(_kube_options(given), env).view(Scope(events=False))
+    return sorted({str(use.ref) for demand in view.demands.values() for use in demand.uses})
 
 
 def _kube_options(given: Mapping[str, Any]) -> KubeOptions:

@@ -19,6 +19,7 @@ COMMANDS = {
     "list": "The container images on each pool's cache disk.",
     "diff": "What a pool uses against what its cache disk holds.",
     "pulls": "What image pulls cost, and by which way the images came.",
+    "bench": "Pull one image in several ways on fresh nodes, and compare.",
     "rebuild": "Plan a new disk image for a pool, and build it.",
     "roll": "Move a node pool to a new disk image, safely and resumably.",
     "disks": "Disk images: what is on one, what builds have left, what nobody needs.",
@@ -26,7 +27,7 @@ COMMANDS = {
     "version": "This program's version.",
 }
 """Command -> what --help says of it. `kubectl_imagecache.cli.NAME:NAME` is the command; imported when it runs."""
-_PLANNED = frozenset({"bench", "inspect", "verify"})
+_PLANNED = frozenset({"inspect", "verify"})
 _HELP = {"help_option_names": ["-h", "--help"]}
 _ABOUT = """See the container image cache disks of GKE node pools.
 

@@ -80,15 +80,20 @@ def answer_pulls(flags: Flags, pools: tuple[str, ...], asked: Asked) -> int:
         text += "".join(f"{line}\n" for line in ["", *draw(report, shown)])
     sys.stdout.write(text)
     sys.stdout.flush()
-    _write_pictures(report, asked)
+    write_pictures(report, asked.plot, asked.html)
     return 0
 
 
+def check_plot(plot: str, output: str) -> None:
+    """Raise BadUsage for a --plot that says no kind of picture, or does not go with -o."""
+    if plot == TERMINAL and output not in ("table", "wide"):
+        raise BadUsage(f"--plot draws beneath a table, not -o {output}", "write it to a file: --plot=FILE.svg")
+    if plot and plot != TERMINAL and Path(plot).suffix not in (".svg", ".png", ".html"):
+        raise BadUsage(f"--plot can't tell what {plot!r} is to be", "FILE.svg, FILE.png or FILE.html")
+
+
 def _check(flags: Flags, asked: Asked) -> None:
-    if asked.plot == TERMINAL and flags.output not in ("table", "wide"):
-        raise BadUsage(f"--plot draws beneath a table, not -o {flags.output}", "write it to a file: --plot=FILE.svg")
-    if asked.plot and asked.plot != TERMINAL and Path(asked.plot).suffix not in (".svg", ".png", ".html"):
-        raise BadUsage(f"--plot can't tell what {asked.plot!r} is to be", "FILE.svg, FILE.png or FILE.html")
+    check_plot(asked.plot, flags.output)
     if asked.recording:
         for name in _LIVE_ONLY:
             if getattr(flags, name):
@@ -181,11 +186,12 @@ def _heard(progress: Progress) -> Callable[[Record], None]:
     return heard
 
 
-def _write_pictures(report: PullReport, asked: Asked) -> None:
-    files: list[Path] = [Path(asked.plot)] if asked.plot not in ("", TERMINAL) else []
-    files += [asked.html] if asked.html else []
+def write_pictures(report: PullReport, plot: str, html: Path | None) -> None:
+    """Write REPORT's picture to the file PLOT (empty, TERMINAL: none) and its page to HTML; raise UserError."""
+    files: list[Path] = [Path(plot)] if plot not in ("", TERMINAL) else []
+    files += [html] if html else []
     for file in files:
-        content = _picture(report, file, page=file == asked.html)
+        content = _picture(report, file, page=file == html)
         try:
             file.write_bytes(content)
         except OSError as error:

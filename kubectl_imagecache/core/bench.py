@@ -146,7 +146,8 @@ class Wait:
     """Nothing to do now."""
 
     why: str
-    seconds: float = 1.0
+    seconds: float = 2.0
+    """Nothing is measured by this program's own clock, so it may look in at its leisure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kubectl_imagecache.core.bench import BenchPlan, Sample, counted, given_up, turn
+from kubectl_imagecache.core.bench import BenchNode, BenchPlan, Sample, counted, given_up, turn
 from kubectl_imagecache.core.bench_pools import Difference, PoolFacts, differences
 from kubectl_imagecache.core.probe import Found
 from kubectl_imagecache.core.pull_ledger import ImagePull
@@ -117,9 +117,11 @@ def report(
     samples: Sequence[Sample],
     gaps: Sequence[Gap] = (),
     ended: str = "",
+    having: Iterable[BenchNode] = (),
 ) -> BenchReport:
-    """Sum SAMPLES up, a row for each of FACTS."""
-    rows = [_result(plan, pool, samples) for pool in facts]
+    """Sum SAMPLES up, a row for each of FACTS; HAVING are nodes that said beforehand that they have the image."""
+    had = tuple(having)
+    rows = [_result(plan, pool, samples, had) for pool in facts]
     base = next((row for row in rows if row.method is Method.REGISTRY and row.pulls), None)
     return BenchReport(
         origin=origin,
@@ -135,7 +137,9 @@ def report(
     )
 
 
-def _result(plan: BenchPlan, facts: PoolFacts, samples: Sequence[Sample]) -> PoolResult:
+def _result(plan: BenchPlan, facts: PoolFacts, samples: Sequence[Sample], had: Sequence[BenchNode]) -> PoolResult:
+    tried = {one.outcome.node for one in samples}
+    known = [node.name for node in had if node.pool == facts.name and node.name not in tried]
     pulls = counted(samples, facts.name)
     first = [one for one in pulls if turn(samples, one) is Turn.FIRST]
     later = [one for one in pulls if turn(samples, one) is not Turn.FIRST]
@@ -154,10 +158,13 @@ def _result(plan: BenchPlan, facts: PoolFacts, samples: Sequence[Sample]) -> Poo
         size=next((one.outcome.size for one in pulls if one.outcome.size is not None), None),
         kin=sum(one.kin for one in pulls),
         retried=sum(one.outcome.failures > 0 for one in pulls),
-        skipped=tuple(
-            Skipped(one.outcome.node, one.outcome.found, one.outcome.why)
-            for one in samples
-            if one.pool == facts.name and not one.measured
+        skipped=(
+            *(Skipped(name, Found.PRESENT, "its status names the image") for name in known),
+            *(
+                Skipped(one.outcome.node, one.outcome.found, one.outcome.why)
+                for one in samples
+                if one.pool == facts.name and not one.measured
+            ),
         ),
         given_up=given_up(plan, samples, facts.name),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,10 +141,8 @@ def _until_done(tools: Tools, once: Callable[[], bool]) -> None:
 
 def _clean_once(tools: Tools, run: Run) -> bool:
     if not run.ending:
-        try:
+        with contextlib.suppress(NotFound):
             tools.kube.mark_ending(run)
-        except NotFound:
-            pass
     probes = tools.kube.probes(run.namespace, run.id)
     for probe in probes:
         if not probe.leaving:

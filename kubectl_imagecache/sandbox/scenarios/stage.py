@@ -80,6 +80,8 @@ class PoolSpec:
     """Of the cache disk's label on the nodes: there are two spellings."""
     unlabelled: int = 0
     """How many of the nodes lack that label."""
+    most: int = 0
+    """Autoscaling up to so many nodes a zone; 0: none."""
 
 
 def go_to(stage: Stage, *, days: float = 0, minutes: float = 0) -> None:
@@ -133,6 +135,7 @@ def add_pool(stage: Stage, spec: PoolSpec) -> None:
         "locations": list(spec.zones),
         "version": spec.version,
         "config": config,
+        "autoscaling": {"enabled": True, "maxNodeCount": spec.most} if spec.most else {},
     }
     # Made when GKE still offered its version.
     offered = stage.cloud.state.versions
