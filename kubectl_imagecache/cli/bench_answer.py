@@ -129,15 +129,24 @@ def _look(
             f"the pools differ in more than the way to pull: {difference_lines(found)}",
             "choose like pools, or compare them --anyway",
         )
-    for pool in facts if plan.scale_up else ():
-        there = sum(node.pool == pool.name for node in nodes)
+    if plan.scale_up:
+        _check_room(plan, facts, nodes)
+    return plan, facts, nodes
+
+
+def _check_room(plan: BenchPlan, facts: Sequence[PoolFacts], nodes: Sequence[BenchNode]) -> None:
+    """Raise UserError where --scale-up would wait for what can't come."""
+    for pool in facts:
         if pool.autoscaled is False:
             raise UserError(f"pool {pool.name} has no autoscaling, so --scale-up would bring nothing", "turn it on")
-        if pool.most_nodes and there + plan.wanted > pool.most_nodes:
-            hint = "raise its limit, or ask for fewer with --nodes and --repeat"
-            limit = f"its autoscaler stops at {pool.most_nodes}"
-            raise UserError(f"pool {pool.name} would need {plan.wanted} nodes beside its {there}, and {limit}", hint)
-    return plan, facts, nodes
+        mine = [node for node in nodes if node.pool == pool.name]
+        more = max(0, plan.wanted - sum(node.usable and not node.has_image for node in mine))
+        if pool.most_nodes and len(mine) + more > pool.most_nodes:
+            raise UserError(
+                f"pool {pool.name} has {len(mine)} nodes and would need {more} more, but its autoscaler stops at "
+                f"{pool.most_nodes}",
+                "raise its limit, or ask for fewer with --nodes and --repeat",
+            )
 
 
 def _like(connected: Connected, plan: BenchPlan, disk_image: str) -> tuple[BenchPlan, PoolFacts]:

@@ -146,8 +146,7 @@ class Wait:
     """Nothing to do now."""
 
     why: str
-    seconds: float = 2.0
-    """Nothing is measured by this program's own clock, so it may look in at its leisure."""
+    seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +235,8 @@ def _watch(plan: BenchPlan, view: BenchView, probe: Probe, found: Outcome, pool:
         why = f"nothing came of it in {limit:.0f} s: {words}"
         return Record(Sample(pool, attempt, Outcome(Found.UNPLACED if not probe.node else Found.FAILED, node, why=why)))
     what = f"{pool}: {'pulling on ' + probe.node if probe.node else 'waiting for a node'}"
-    return Wait(f"{what} ({found.why})" if found.why else what)
+    # Nothing is measured by this program's own clock, so it looks in the more rarely the longer it takes.
+    return Wait(f"{what} ({found.why})" if found.why else what, min(15.0, max(1.0, age / 8)))
 
 
 def _settled(view: BenchView, found: Outcome) -> bool:
@@ -268,7 +268,7 @@ def given_up(plan: BenchPlan, samples: Sequence[Sample], pool: str) -> str:
     # A node that never comes won't come for the next probe either.
     absent = [one.outcome for one in samples if one.pool == pool and _never_placed(one)]
     if len(failed) >= MOST_FAILURES:
-        return failed[-1].why
+        return failed[-1].why or "its probes failed"
     if not absent and sum(one.pool == pool for one in samples) >= 3 * (plan.wanted + 1):
         return "too many probes measured nothing"
     return absent[-1].why if absent else ""
@@ -295,9 +295,7 @@ def _make(plan: BenchPlan, view: BenchView) -> Step | None:
             return CreatePool(name)
         if found.status in ("ERROR", "RUNNING_WITH_ERROR", "STOPPING"):
             words = f": {found.message}" if found.message else ""
-            return GiveUp(
-                f"pool {name} is in {found.status}{words}", "mend that, or take another --like or --disk-image"
-            )
+            return GiveUp(f"pool {name} is in {found.status}{words}", "take another --like or --disk-image")
         if found.status != "RUNNING":
             return Wait(f"pool {name} is {found.status.lower()}", 5.0)
     for name in plan.pools:

@@ -21,6 +21,7 @@ from kubectl_imagecache.sandbox.cloud import Cloud
 from kubectl_imagecache.sandbox.control import Control
 from kubectl_imagecache.sandbox.http import Service, World
 from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
+from kubectl_imagecache.sandbox.pool_autoscaler import PoolAutoscaler
 from kubectl_imagecache.sandbox.real_vm import RealVms
 from kubectl_imagecache.sandbox.registry import Access, Registry
 from kubectl_imagecache.sandbox.scenarios import shelf
@@ -85,6 +86,9 @@ class Sandbox:
         stage.nodes, stage.pods = self.settings.nodes, self.settings.pods
         with self.world.lock:
             scenarios.build(self.settings.scenario, stage)
+            if stage.autoscaled:
+                path = f"projects/{PROJECT}/locations/{LOCATION}/clusters/{self.cluster}"
+                PoolAutoscaler(self.kube, self.cloud, path)
         self._listen()
         self._write_configuration()
 

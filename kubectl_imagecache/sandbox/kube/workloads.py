@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from datetime import datetime
 
 from kubectl_imagecache.sandbox.kube.kinds import (
     DAEMON_SET,
@@ -132,12 +133,28 @@ def job(objects: Objects, obj: Obj) -> None:
         status["completionTime"] = now
         objects.event(obj, "Completed", "Job completed", source="job-controller")
         if spec.get("ttlSecondsAfterFinished") is not None:
-            namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
             later = float(spec["ttlSecondsAfterFinished"])
-            objects.store.clock.call_later(later, lambda: objects.remove(JOB, namespace, name))
+            metadata, ended = obj["metadata"], objects.store.clock.now()
+            objects.store.clock.call_later(later, lambda: _expire(objects, metadata, ended))
     set_status(
         objects, JOB, obj, {key: value for key, value in status.items() if value not in (0, None)}, observed=False
     )
+
+
+def _expire(objects: Objects, metadata: Obj, ended: datetime) -> None:
+    """Remove a Job that is over, unless its time to live has been made longer since."""
+    entry = objects.store.get(JOB, metadata["namespace"], metadata["name"])
+    if entry is None:
+        return
+    job = entry.parsed(JOB)
+    lives = job["spec"].get("ttlSecondsAfterFinished")
+    if job["metadata"]["uid"] != metadata["uid"] or lives is None:
+        return
+    left = float(lives) - (objects.store.clock.now() - ended).total_seconds()
+    if left > 0:
+        objects.store.clock.call_later(left, lambda: _expire(objects, metadata, ended))
+    else:
+        objects.remove(JOB, metadata["namespace"], metadata["name"])
 
 
 def owned_pods(objects: Objects, owner: Obj) -> list[Entry]:

@@ -23,6 +23,7 @@ POOLS = (
 def build(stage: Stage) -> None:
     """Fill STAGE."""
     layers = tuple(LayerSpec(f"model-server/{n}", mb * _MB, mb * _MB * 5 // 2) for n, mb in enumerate(SIZES))
+    stage.autoscaled = True
     go_to(stage, days=1)
     stage.catalog.publish(ImageSpec(SERVER, "1.0", layers))
     add_disk_image(stage, DISK)

@@ -39,6 +39,8 @@ class Stage:
     nodes: int = 1000
     """For scenarios of variable size."""
     pods: int = 20_000
+    autoscaled: bool = False
+    """Whether pools whose autoscaling is on get nodes when pods find none."""
 
 
 @dataclass(frozen=True, slots=True)
