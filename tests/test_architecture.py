@@ -69,6 +69,8 @@ def test_every_module_says_in_one_sentence_what_it_is_for(file: Path) -> None:
         ["diff", "--help"],
         ["pulls", "--help"],
         ["sandbox", "--help"],
+        ["bench", "--help"],
+        ["bench", "--image", "nginx"],
         ["rebuild", "--help"],
         ["rebuild"],
         ["disks", "sweep", "--help"],

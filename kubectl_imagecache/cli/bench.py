@@ -110,12 +110,11 @@ def bench(flags: Flags, **given: Any) -> int:
     nothing of the image and are removed afterwards, also after Ctrl-C. The
     same command goes on after a crash. Exit 5: something was not measured.
     """  # noqa: E501 - commands to copy can't be broken
+    plan = None if given["sweep"] else _plan(given)
     from kubectl_imagecache.cli.bench_answer import Asked, answer_bench
 
     asked = Asked(given["namespace"], given["anyway"], given["dry_run"], given["yes"], given["plot"], given["html"])
-    if given["sweep"]:
-        return answer_bench(flags, None, given["disk_image"], asked)
-    return answer_bench(flags, _plan(given), given["disk_image"], asked)
+    return answer_bench(flags, plan, given["disk_image"], asked)
 
 
 def _plan(given: dict[str, Any]) -> BenchPlan:

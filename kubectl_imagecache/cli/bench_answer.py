@@ -15,8 +15,9 @@ from kubectl_imagecache.cli.answer import Progress, screen, warning
 from kubectl_imagecache.cli.connect import Surrounding, cluster_name, http_of, kube_options, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.pulls_answer import TERMINAL, check_plot, write_pictures
-from kubectl_imagecache.cli.roll import Interrupts, has_ended, identity
-from kubectl_imagecache.cli.roll_clock import work_clock
+from kubectl_imagecache.cli.roll import Interrupts
+from kubectl_imagecache.cli.sandbox_clock import work_clock
+from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.clients.gke import disk_image_ref
 from kubectl_imagecache.clients.gke_roll import RollGke
 from kubectl_imagecache.clients.google_http import GoogleHttp

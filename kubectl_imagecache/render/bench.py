@@ -17,7 +17,7 @@ from kubectl_imagecache.render.view import View
 
 _COLUMNS = (
     Column("POOL", "pool", least=12),
-    Column("METHOD", "method", least=10),
+    Column("METHOD", "method", least=19),
     Column("PULLS", "pulls", right=True),
     Column("FIRST", "first_s", right=True),
     Column("LATER", "later_s", right=True),

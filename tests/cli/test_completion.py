@@ -12,7 +12,7 @@ from tests.cli.conftest import ROOT, Program
 
 COMPLETIONS = ROOT / "completions"
 FORMATS = ["table", "wide", "json", "yaml", "name", "csv", "markdown", "jsonpath=", "custom-columns="]
-SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "pulls", "empty", "huge"]
+SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "pulls", "bench", "empty", "huge"]
 
 
 def kubeconfig(folder: Path) -> Path:
@@ -77,6 +77,18 @@ def test_a_roll_is_offered_pools_and_disk_images(program: Program) -> None:
     assert found == (["inference-2025-12", "inference-2026-01"], ":4")
 
 
+def test_a_bench_is_offered_images_pools_and_disk_images(program: Program) -> None:
+    with Sandbox(Settings(scenario="stale")) as sandbox:
+        env = sandbox.env()
+        assert candidates(program, "bench", "--pool", "in", **env) == (["inference"], ":4")
+        assert candidates(program, "bench", "--pool", "web", "--pool", "w", **env) == ([], ":4")
+        assert candidates(program, "bench", "--like", "ba", **env) == (["batch"], ":4")
+        found = candidates(program, "bench", "--disk-image", "inference-", **env)
+        images, _ = candidates(program, "bench", "--image", "docker.io/library/", **env)
+    assert found == (["inference-2025-12", "inference-2026-01"], ":4")
+    assert images == ["docker.io/library/redis:7.4.1-alpine"]
+
+
 @pytest.mark.parametrize("broken", ["missing", "garbage", "unreachable"])
 def test_completion_is_silent_where_nothing_can_be_read(program: Program, tmp_path: Path, broken: str) -> None:
     file = kubeconfig(tmp_path)
@@ -97,6 +109,7 @@ def test_the_real_kubectl_asks_us(program: Program) -> None:
         "list",
         "diff",
         "pulls",
+        "bench",
         "rebuild",
         "roll",
         "disks",

@@ -44,8 +44,8 @@ PULLED = Outcome(
 )
 
 
-def nodes(*names: str, **changes: bool) -> tuple[BenchNode, ...]:
-    return tuple(replace(BenchNode(name, name.partition("-")[0]), **changes) for name in names)
+def nodes(*names: str, usable: bool = True, has_image: bool = False, has_kin: bool = False) -> tuple[BenchNode, ...]:
+    return tuple(BenchNode(name, name.partition("-")[0], usable, has_image, has_kin) for name in names)
 
 
 def probe(pool: int = 0, attempt: int = 0, node: str = "a-1", age_s: float = 10, pinned: bool = True) -> Probe:
