@@ -23,6 +23,7 @@ from kubectl_imagecache.cli.sandbox_clock import CONTROL, work_clock
 from kubectl_imagecache.clients.compute_build import BuildCompute
 from kubectl_imagecache.clients.compute_preflight import Surroundings
 from kubectl_imagecache.clients.google_http import GoogleHttp
+from kubectl_imagecache.clients.project_rules import ProjectRules
 from kubectl_imagecache.clients.registry import Registry
 from kubectl_imagecache.clients.target import gcloud_config
 from kubectl_imagecache.core.build import ImageState
@@ -37,6 +38,7 @@ from kubectl_imagecache.render.plan import plan_view
 from kubectl_imagecache.render.text import neutral
 from kubectl_imagecache.usecases.plan import make_plan
 from kubectl_imagecache.usecases.preflight import check_project, preflight
+from kubectl_imagecache.usecases.preflight_rules import checks
 from kubectl_imagecache.usecases.rebuild import Build, abort, not_recorded
 from kubectl_imagecache.usecases.status import Options, status
 
@@ -216,7 +218,9 @@ def _asks(session: Session) -> bool:
 
 
 def _preflight(session: Session, compute: BuildCompute, plan: BuildPlan) -> list[str]:
-    findings = preflight(Surroundings(session.google, plan.vm.project), compute, plan)
+    around, http = Surroundings(session.google, plan.vm.project), http_of(session.flags, session.around.env)
+    rules, anybody = ProjectRules(session.google, plan.vm.project), Registry.anonymous(session.around.env, http)
+    findings = preflight(around, compute, plan, checks(rules, plan, around.default_account, anybody.has))
     if not findings.problems:
         return list(findings.warnings)
     if session.build.dry_run:

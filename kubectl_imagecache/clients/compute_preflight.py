@@ -43,6 +43,13 @@ class Surroundings:
         found = self._get(f"projects/{quote(self._project, safe=':')}", "compute.projects.get")
         return None if found is None else str(found.get("name") or "")
 
+    def default_account(self) -> str:
+        """The email of the project's own service account; raises NotFound if there is none."""
+        found = self._get(f"projects/{quote(self._project, safe=':')}", "compute.projects.get") or {}
+        if not found.get("defaultServiceAccount"):
+            raise NotFound(f"the project {self._project} has no default service account")
+        return str(found["defaultServiceAccount"])
+
     def held(self, permissions: Iterable[str]) -> frozenset[str]:
         """Those of PERMISSIONS that the caller has on the project."""
         project = f"projects/{quote(self._project, safe=':')}"

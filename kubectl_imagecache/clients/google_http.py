@@ -30,6 +30,10 @@ class Api(Enum):
     COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
     STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
     PROJECTS = ("CLOUDRESOURCEMANAGER", "https://cloudresourcemanager.googleapis.com", "/v1/")
+    SERVICE_USAGE = ("SERVICEUSAGE", "https://serviceusage.googleapis.com", "/v1/")
+    IAM = ("IAM", "https://iam.googleapis.com", "/v1/")
+    ORG_POLICY = ("ORGPOLICY", "https://orgpolicy.googleapis.com", "/v2/")
+    SECRETS = ("SECRETMANAGER", "https://secretmanager.googleapis.com", "/v1/")
     LOGGING = ("LOGGING", "https://logging.googleapis.com", "/v2/")
 
 

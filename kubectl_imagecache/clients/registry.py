@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,20 @@ class Registry:
         http = http or Http(env=env)
         auth = RegistryAuth(http, DockerConfig(env), google or google_auth.from_env(env, http))
         return cls(http, auth, mirrors_of(env.get(MIRRORS, "")), FactsCache.from_env(env))
+
+    @classmethod
+    def anonymous(cls, env: Mapping[str, str], http: Http | None = None) -> Registry:
+        """A reader without any credentials, and without the cache: it tells what anybody may read."""
+        http = http or Http(env=env)
+        nobody = DockerConfig({"DOCKER_CONFIG": os.devnull})
+        return cls(http, RegistryAuth(http, nobody, None), mirrors_of(env.get(MIRRORS, "")))
+
+    def has(self, ref: ImageRef, digest: str) -> None:
+        """Ask for the manifest DIGEST of REF's repository, without reading it (HEAD is not a pull).
+
+        Raises as `digest` does.
+        """
+        self._get(ref, f"manifests/{digest}", _ACCEPT, MAX_MANIFEST, "HEAD")
 
     def digest(self, ref: ImageRef) -> str:
         """The digest that REF means now: its own, or the one its tag points at (asked with HEAD, which is not a pull).

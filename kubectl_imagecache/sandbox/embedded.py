@@ -28,6 +28,8 @@ from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT, Stage
 from kubectl_imagecache.sandbox.snapshotter_log import SnapshotterLog
 
+RULES_APIS = ("SERVICEUSAGE", "IAM", "ORGPOLICY", "SECRETMANAGER")
+"""gcloud's names of further APIs that the Compute port answers."""
 HISTORY = timedelta(days=40)
 """How long before its present a scenario's time begins."""
 ACCESS = Access(
@@ -144,7 +146,7 @@ class Sandbox:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{self.url('compute')}/compute/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{self.url('compute')}/storage/v1/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": f"{self.url('compute')}/",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": f"{self.url('compute')}/",
+            **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": f"{self.url('compute')}/" for api in RULES_APIS},
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING": f"{self.url('logging')}/",
             "DOCKER_CONFIG": str(folder / "docker"),
             "KUBECTL_IMAGECACHE_REGISTRY_MIRRORS": f"*={self.url('registry')}",

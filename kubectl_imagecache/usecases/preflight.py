@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -38,7 +38,19 @@ ROLES = {
     ),
 }
 """The least predefined role, and the permissions on the project that a build needs of it."""
+DISK_METRICS = {
+    "pd-standard": "DISKS_TOTAL_GB",
+    "pd-balanced": "SSD_TOTAL_GB",
+    "pd-ssd": "SSD_TOTAL_GB",
+    "hyperdisk-balanced": "HDB_TOTAL_GB",
+}
+"""Regional quota by disk type, where it is known: https://cloud.google.com/compute/resource-usage, and Compute's own
+refusals (`Quota 'HDB_TOTAL_GB' exceeded`)."""
 _ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+
+
+Look = Callable[[], list[UserError | str]]
+"""Looks for one kind of obstacle: problems, and warnings as texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +76,17 @@ def check_project(around: Surroundings, project: str) -> None:
         raise BadUsage(f"there is no project {project}", "see gcloud projects list")
 
 
-def preflight(around: Surroundings, compute: BuildCompute, plan: BuildPlan) -> Findings:
-    """All problems and warnings of PLAN at once, looked for side by side; raises Unauthenticated and Unavailable."""
-    checks: list[Callable[[], list[UserError | str]]] = [
+def preflight(around: Surroundings, compute: BuildCompute, plan: BuildPlan, more: Sequence[Look] = ()) -> Findings:
+    """All problems and warnings of PLAN at once, looked for side by side, by MORE too.
+
+    Raises Unauthenticated and Unavailable.
+    """
+    checks: list[Look] = [
         lambda: list(_permissions(around, plan)),
         lambda: list(_machine_and_quota(around, plan)),
         lambda: list(_network(around, plan)),
         lambda: list(_images(around, compute, plan)),
+        *more,
     ]
     with ThreadPoolExecutor(len(checks), "preflight") as threads:
         found = [item for items in threads.map(lambda check: _told(check), checks) for item in items]
@@ -118,11 +134,11 @@ def _machine_and_quota(around: Surroundings, plan: BuildPlan) -> Iterator[UserEr
 
 
 def _quota(around: Surroundings, plan: BuildPlan, machine: MachineType | None) -> Iterator[UserError]:
-    boot = BOOT_DISK_GB if not plan.vm.disk_type.startswith("hyperdisk") else 0
-    needed = {"INSTANCES": 1.0, "CPUS": float(machine.cpus if machine else 0), "SSD_TOTAL_GB": float(boot)}
-    if not plan.vm.disk_type.startswith("hyperdisk"):
-        metric = "DISKS_TOTAL_GB" if plan.vm.disk_type == "pd-standard" else "SSD_TOTAL_GB"
-        needed[metric] = needed.get(metric, 0.0) + plan.disk_size_gb
+    boot = "hyperdisk-balanced" if plan.vm.disk_type.startswith("hyperdisk") else "pd-balanced"
+    needed = {"INSTANCES": 1.0, "CPUS": float(machine.cpus if machine else 0)}
+    for kind, size in ((boot, BOOT_DISK_GB), (plan.vm.disk_type, plan.disk_size_gb)):
+        if metric := DISK_METRICS.get(kind, ""):
+            needed[metric] = needed.get(metric, 0.0) + size
     if plan.vm.external_ip:
         needed["IN_USE_ADDRESSES"] = 1.0
     quotas = around.quotas(plan.vm.region)

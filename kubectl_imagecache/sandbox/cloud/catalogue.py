@@ -41,6 +41,7 @@ QUOTAS = {
     "INSTANCES": 10_000.0,
     "DISKS_TOTAL_GB": 1e6,
     "SSD_TOTAL_GB": 1e6,
+    "HDB_TOTAL_GB": 1e6,
     "IN_USE_ADDRESSES": 575.0,
 }
 """Metric -> limit in each region."""
@@ -237,12 +238,6 @@ def _get_project(state: State, call: Call) -> Json:
     return existing(state, call.path) | {"quotas": []}
 
 
-@ROUTES.add("GET", "projects/{project}/services/{service}")
-def _service(state: State, call: Call) -> Json:
-    """Service Usage, which gcloud asks before it makes a pool with image streaming."""
-    return {"name": call.path, "parent": f"projects/{state.project_number}", "state": "ENABLED"}
-
-
 @ROUTES.add("GET", "projects/{project}/regions/{region}", "compute.regions.get")
 def _get_region(state: State, call: Call) -> Json:
     region = existing(state, call.path)
@@ -270,7 +265,10 @@ def quota_usage(state: State, project: str, region: str) -> dict[str, float]:
 
 def disk_metric(disk_type: str) -> str:
     """The quota that disks of DISK_TYPE (name or link) count against."""
-    return "DISKS_TOTAL_GB" if short(disk_type) == "pd-standard" else "SSD_TOTAL_GB"
+    kind = short(disk_type)
+    if kind == "hyperdisk-balanced":
+        return "HDB_TOTAL_GB"
+    return "DISKS_TOTAL_GB" if kind == "pd-standard" else "SSD_TOTAL_GB"
 
 
 def check_quota(state: State, project: str, zone: str, wanted: dict[str, float]) -> None:

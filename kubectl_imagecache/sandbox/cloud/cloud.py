@@ -13,6 +13,7 @@ from kubectl_imagecache.sandbox.cloud import (
     instances,
     operations,
     pools,
+    rules,
     storage,
     templates,
 )
@@ -25,7 +26,7 @@ from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import Request, Response, World
 
 _COMPUTE = Routes()
-for _part in (operations, images, disks, instances, groups, templates, catalogue):
+for _part in (operations, images, disks, instances, groups, templates, catalogue, rules):
     _COMPUTE.extend(_part.ROUTES)
 
 
@@ -68,6 +69,8 @@ class Cloud:
             return batch.perform(request, self.handle_compute)
         if request.path.startswith("/compute/v1/"):
             return answer(self.state, _COMPUTE, request, "/compute/v1/", _compute_denied)
+        if request.path.startswith("/v2/"):
+            return answer(self.state, rules.ROUTES, request, "/v2/", _gke_denied)
         # Resource Manager's testIamPermissions lives directly under /v1.
         return answer(self.state, _COMPUTE, request, "/v1/", _compute_denied)
 
@@ -148,6 +151,11 @@ class Cloud:
     def allow(self, *permissions: str) -> None:
         """Take a denial back."""
         self.state.denied.difference_update(permissions)
+
+    def add_secret(self, version: str, state: str = "ENABLED") -> None:
+        """Add a secret's VERSION, by its whole name, which holds nothing."""
+        found = {"name": version, "state": state, "etag": '"1"'}
+        self.state.collection(rules.SECRET_STATES)[version] = found
 
     def limit(self, metric: str, limit: float) -> None:
         """Set a quota (`CPUS`, `INSTANCES`, `SSD_TOTAL_GB`, …) of every region."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubectl_imagecache.sandbox.cloud import groups, pools
+from kubectl_imagecache.sandbox.cloud import groups, pools, rules
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.gke_operations import Steps, begin, check_free, spelled
 from kubectl_imagecache.sandbox.cloud.links import region_of
@@ -153,17 +153,7 @@ def _server_config(state: State, call: Call) -> Json:
     }
 
 
-@ROUTES.add("GET", "projects/{project}/services/{service}", "serviceusage.services.get")
-def _service(state: State, call: Call) -> Json:
-    # Service Usage's, which gcloud asks whether image streaming's API is on.
-    name = f"projects/{state.project_number}/services/{call['service']}"
-    return {
-        "name": name,
-        "config": {"name": call["service"]},
-        "parent": f"projects/{state.project_number}",
-        "state": "ENABLED",
-    }
-
-
+# gcloud asks whether image streaming's API is on.
+ROUTES.extend(rules.ROUTES)
 ROUTES.extend(pools.ROUTES)
 ROUTES.add("POST", "projects/{project}:testIamPermissions")(test_permissions)

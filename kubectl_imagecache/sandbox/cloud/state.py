@@ -98,6 +98,12 @@ class State:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks."""
+    apis_off: set[str] = field(default_factory=set)
+    """APIs that are not enabled: `secretmanager.googleapis.com`."""
+    no_accounts: set[str] = field(default_factory=set)
+    """Emails of service accounts that don't exist; every other does."""
+    policies: dict[str, list[Json]] = field(default_factory=dict)
+    """Organization policies: constraint -> the rules of the effective policy."""
     quotas: dict[str, float] = field(default_factory=dict)
     """Limits that differ from the usual: metric -> limit, in every region."""
     failures: list[OrderedFailure] = field(default_factory=list)

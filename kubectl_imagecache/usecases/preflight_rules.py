@@ -1,0 +1,128 @@
+"""Looks, before a build, for obstacles beside Compute: APIs, accounts, secrets, policies, pulls without credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from kubectl_imagecache.clients.project_rules import ACT_AS, ProjectRules
+from kubectl_imagecache.core.build_requests import boot_image
+from kubectl_imagecache.core.errors import (
+    BadUsage,
+    NotFound,
+    NotPermitted,
+    Unauthenticated,
+    Unavailable,
+    UserError,
+)
+from kubectl_imagecache.core.org_policies import against, needed
+from kubectl_imagecache.core.plan import BuildPlan, PlannedImage
+from kubectl_imagecache.core.references import ImageRef
+
+Found = Iterator[UserError | str]
+"""Problems, and warnings as texts."""
+Read = Callable[[ImageRef, str], None]
+"""Asks a registry, without credentials, for the manifest of a reference and digest; raises UserError."""
+SHOWN = 3
+
+
+def checks(
+    rules: ProjectRules, plan: BuildPlan, default_account: Callable[[], str], read: Read
+) -> list[Callable[[], list[UserError | str]]]:
+    """What `preflight` looks at besides; DEFAULT_ACCOUNT tells the email of the project's own service account."""
+    return [
+        lambda: list(_apis(rules, plan)),
+        lambda: list(_account(rules, plan, default_account)),
+        lambda: list(_secrets(rules, plan)),
+        lambda: list(_policies(rules, plan)),
+        lambda: list(_without_credentials(plan, read)),
+    ]
+
+
+def _apis(rules: ProjectRules, plan: BuildPlan) -> Found:
+    apis = ["compute.googleapis.com"]
+    if any(login.source.startswith(f"projects/{plan.vm.project}/") for login in plan.registries):
+        apis.append("secretmanager.googleapis.com")
+    try:
+        disabled = [api for api in apis if not rules.is_enabled(api)]
+    except (Unauthenticated, Unavailable):
+        raise
+    except UserError as error:
+        yield f"whether APIs are enabled was not checked beforehand: {error.message}"
+        return
+    for api in disabled:
+        yield UserError(
+            f"{api} is not enabled in {plan.vm.project}", f"gcloud services enable {api} --project {plan.vm.project}"
+        )
+
+
+def _account(rules: ProjectRules, plan: BuildPlan, default_account: Callable[[], str]) -> Found:
+    if not plan.vm.service_account and not {r.auth for r in plan.registries} & {"google", "secret"}:
+        return  # The VM has none.
+    try:
+        account = plan.vm.service_account or default_account()
+        if not rules.may_act_as(account):
+            yield NotPermitted(ACT_AS, account, "roles/iam.serviceAccountUser")
+    except NotFound:
+        what = plan.vm.service_account or "the project's default one"
+        yield BadUsage(f"there is no service account {what}", "name one with --service-account")
+    except (Unauthenticated, Unavailable):
+        raise
+    except UserError as error:
+        yield f"{ACT_AS} was not checked beforehand: {error.message}"
+
+
+def _secrets(rules: ProjectRules, plan: BuildPlan) -> Found:
+    for login in plan.registries:
+        if login.auth != "secret":
+            continue
+        try:
+            state = rules.secret_state(login.source)
+        except (Unauthenticated, Unavailable):
+            raise
+        except UserError as error:
+            yield f"the secret for {login.host} was not looked at beforehand: {error.message}"
+            continue
+        if state is None:
+            yield BadUsage(f"there is no secret {login.source}", f"check --registry-auth {login.host}=secret:…")
+        elif state != "ENABLED":
+            yield UserError(f"the secret {login.source} is {state}", "enable it, or name another version")
+
+
+def _policies(rules: ProjectRules, plan: BuildPlan) -> Found:
+    for constraint in needed(plan):
+        try:
+            policy = rules.policy(constraint)
+        except (Unauthenticated, Unavailable):
+            raise
+        except UserError as error:
+            yield f"the organization's policies were not checked beforehand: {error.message}"
+            return
+        if policy is not None:
+            yield from against(plan, boot_image(plan), constraint, policy)
+
+
+def _without_credentials(plan: BuildPlan, read: Read) -> Found:
+    """Images that the VM is to pull without credentials, although their registry wants some.
+
+    The plan's digests were asked for with the user's own credentials, so that nothing has told yet.
+    """
+    bare = {login.host for login in plan.registries if login.auth == "none" and not login.endpoint}
+    refused: dict[str, list[PlannedImage]] = {}
+    unread: list[str] = []
+    firsts = {image.ref.name: image for image in reversed(plan.images) if image.ref.registry in bare}
+    for image in reversed(firsts.values()):
+        try:
+            read(image.ref, image.digest)
+        except (Unauthenticated, NotPermitted, NotFound):
+            refused.setdefault(image.ref.registry, []).append(image)
+        except UserError as error:
+            unread.append(f"{image.ref.familiar}: {error.message}")
+    for host, images in refused.items():
+        names = ", ".join(image.ref.familiar for image in images[:SHOWN])
+        more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
+        yield UserError(
+            f"{host} wants credentials for {names}{more}, and the VM will have none",
+            f"--registry-auth {host}=secret:projects/P/secrets/S/versions/V, or google for Google's registries",
+        )
+    if unread:
+        yield f"whether the VM can pull was not checked beforehand: {unread[0]}"
