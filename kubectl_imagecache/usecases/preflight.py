@@ -13,30 +13,11 @@ from kubectl_imagecache.clients.compute_preflight import MachineType, Surroundin
 from kubectl_imagecache.clients.http import is_loopback
 from kubectl_imagecache.core.build_requests import BOOT_DISK_GB, boot_image, network_path, subnet_path
 from kubectl_imagecache.core.errors import BadUsage, NotPermitted, UserError
+from kubectl_imagecache.core.permissions import BUILD
 from kubectl_imagecache.core.plan import BuildPlan
 from kubectl_imagecache.usecases.plan import is_google
 
-ROLES = {
-    "roles/compute.instanceAdmin.v1": (
-        "compute.instances.create",
-        "compute.instances.get",
-        "compute.instances.delete",
-        "compute.instances.stop",
-        "compute.instances.setMetadata",
-        "compute.instances.setLabels",
-        "compute.instances.getSerialPortOutput",
-        "compute.disks.create",
-        "compute.disks.setLabels",
-        "compute.disks.useReadOnly",
-        "compute.images.create",
-        "compute.images.get",
-        "compute.images.setLabels",
-        "compute.images.update",
-        "compute.subnetworks.use",
-        "compute.zoneOperations.get",
-        "compute.globalOperations.get",
-    ),
-}
+ROLES = {BUILD.role: BUILD.permissions}
 """The least predefined role, and the permissions on the project that a build needs of it."""
 DISK_METRICS = {
     "pd-standard": "DISKS_TOTAL_GB",

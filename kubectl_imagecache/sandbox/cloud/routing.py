@@ -97,6 +97,7 @@ def _call(state: State, routes: Routes, request: Request, prefix: str, denied: D
     path = re.sub(rf"^projects/{state.project_number}(?=/|$|:)", f"projects/{state.project}", path)
     # A permission is checked before existence, as IAM does: who may not look learns nothing.
     route, params = routes.find(request.method, path)
+    state.asked.add(route.permission)
     if route.permission in state.denied:
         raise ApiError(403, denied(route.permission, path))
     repeated = state.requests.get(request.query.get("requestId", ""))

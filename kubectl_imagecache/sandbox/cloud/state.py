@@ -98,6 +98,8 @@ class State:
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks."""
+    asked: set[str] = field(default_factory=set)
+    """Permissions that calls have needed."""
     apis_off: set[str] = field(default_factory=set)
     """APIs that are not enabled: `secretmanager.googleapis.com`."""
     no_accounts: set[str] = field(default_factory=set)

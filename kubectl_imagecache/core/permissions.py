@@ -1,0 +1,125 @@
+"""The Google permissions that each command needs, and the least predefined roles that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VIEWER = "roles/compute.viewer"
+INSTANCE_ADMIN = "roles/compute.instanceAdmin.v1"
+STORAGE_ADMIN = "roles/compute.storageAdmin"
+CLUSTER_VIEWER = "roles/container.clusterViewer"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Permissions on a project."""
+
+    role: str
+    """The least predefined role that holds them: https://cloud.google.com/compute/docs/access/iam."""
+    permissions: tuple[str, ...]
+
+
+BUILD = Grant(
+    INSTANCE_ADMIN,
+    (
+        "compute.disks.create",
+        "compute.disks.setLabels",
+        "compute.disks.useReadOnly",
+        "compute.globalOperations.get",
+        "compute.images.create",
+        "compute.images.get",
+        "compute.images.setLabels",
+        "compute.images.update",
+        "compute.instances.create",
+        "compute.instances.delete",
+        "compute.instances.get",
+        "compute.instances.getSerialPortOutput",
+        "compute.instances.setLabels",
+        "compute.instances.setMetadata",
+        "compute.instances.stop",
+        "compute.subnetworks.use",
+        "compute.zoneOperations.get",
+    ),
+)
+"""What a build does; `rebuild` asks beforehand whether the caller has it."""
+_LOOK = (
+    "compute.diskTypes.get",
+    "compute.images.list",
+    "compute.machineTypes.get",
+    "compute.networks.get",
+    "compute.projects.get",
+    "compute.regions.get",
+    "compute.subnetworks.get",
+    "compute.zones.get",
+)
+"""What `rebuild` looks at beforehand; instanceAdmin.v1 holds it too."""
+_TRACES = ("compute.disks.list", "compute.images.list", "compute.instances.list")
+_READ_POOLS = Grant(CLUSTER_VIEWER, ("container.clusters.get",))
+_READ_DISK_IMAGES = Grant(VIEWER, ("compute.images.get", "compute.images.getFromFamily"))
+_FIND_USERS = (
+    Grant(CLUSTER_VIEWER, ("container.clusters.list",)),
+    Grant(VIEWER, ("compute.disks.list", "compute.instanceTemplates.list")),
+)
+
+COMMANDS: dict[str, tuple[Grant, ...]] = {
+    "status, list, diff": (_READ_POOLS, _READ_DISK_IMAGES),
+    "rebuild POOL": (
+        _READ_POOLS,
+        _READ_DISK_IMAGES,
+        Grant(INSTANCE_ADMIN, tuple(sorted({*BUILD.permissions, *_LOOK}))),
+    ),
+    "rebuild --image": (Grant(INSTANCE_ADMIN, tuple(sorted({*BUILD.permissions, *_LOOK}))),),
+    "rebuild --abort, disks sweep": (
+        Grant(
+            INSTANCE_ADMIN,
+            tuple(sorted({*_TRACES, "compute.disks.delete", "compute.images.delete", "compute.instances.delete"})),
+        ),
+    ),
+    "disks list": (Grant(VIEWER, _TRACES),),
+    "disks describe": (_READ_DISK_IMAGES, *_FIND_USERS),
+    "disks gc": (*_FIND_USERS, Grant(VIEWER, ("compute.images.list",))),
+    "disks gc --yes": (
+        *_FIND_USERS,
+        Grant(
+            STORAGE_ADMIN,
+            (
+                "compute.globalOperations.get",
+                "compute.images.delete",
+                "compute.images.deprecate",
+                "compute.images.get",
+                "compute.images.list",
+                "compute.images.setLabels",
+            ),
+        ),
+    ),
+}
+"""By command, on the project that is read or built in; those of `roll` are in docs/roll.md."""
+BESIDES = (
+    ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser", "on the VM's service account, if it has one"),
+    ("serviceusage.services.get", "roles/serviceusage.serviceUsageViewer", "to see whether APIs are enabled"),
+    ("orgpolicy.policy.get", "roles/orgpolicy.policyViewer", "to see the organization's policies"),
+    ("secretmanager.versions.get", "roles/secretmanager.viewer", "to see that a registry's secret is there"),
+    ("iam.serviceAccounts.get", "roles/iam.serviceAccountViewer", "to see that the VM's account may be used"),
+)
+"""Of `rebuild`: permission, role, what for. Only the first is a must; what may not be seen is said."""
+
+
+def permissions_of(command: str) -> frozenset[str]:
+    """Every permission on the project that COMMAND, a key of COMMANDS, needs."""
+    return frozenset(p for grant in COMMANDS[command] for p in grant.permissions)
+
+
+def text() -> str:
+    """The commands as a document: copy-and-paste lines of gcloud for predefined roles, and for an exact role."""
+    parts = []
+    for command, grants in COMMANDS.items():
+        roles = list(dict.fromkeys(grant.role for grant in grants))
+        lines = [
+            f"    gcloud projects add-iam-policy-binding PROJECT --member user:YOU --role {role}" for role in roles
+        ]
+        exact = ",".join(sorted(permissions_of(command)))
+        custom = f"    gcloud iam roles create ROLE --project PROJECT --permissions {exact}"
+        parts.append(f"### {command}\n\n" + "\n".join(lines) + f"\n\nor, no more than is needed:\n\n{custom}\n")
+    parts.append("### Besides, for `rebuild`\n\n| Permission | Role | |\n|---|---|---|\n")
+    parts[-1] += "".join(f"| `{permission}` | `{role}` | {why} |\n" for permission, role, why in BESIDES)
+    return "\n".join(parts)
