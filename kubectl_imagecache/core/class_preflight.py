@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.class_roll import ClassView, foreseen, old_nodes
@@ -15,7 +14,6 @@ _SHARED = (
     *("local-data", "host-path", "zonal-volumes", "not-ready", "selectors", "budgets"),
 )
 """Checks of a pool's roll that mean the same here."""
-_PRIORITIES = "f:priorities"
 
 
 def class_checklist(
@@ -81,7 +79,7 @@ def _allowlist(plan: RollPlan, view: ClassView) -> Iterator[Check]:
 
 
 def _owner(plan: RollPlan, view: ClassView, manager: str, force: bool) -> Iterator[Check]:
-    rules, owners = classes.rules(view.found or {}), owners_of_rules(view.found or {}, manager)
+    rules, owners = classes.rules(view.found or {}), classes.owners_of_rules(view.found or {}, manager)
     names = ", ".join(owners)
     if plan.disk is None or classes.with_disk(rules, plan.disk) == rules:
         return
@@ -94,13 +92,3 @@ def _owner(plan: RollPlan, view: ClassView, manager: str, force: bool) -> Iterat
         advice = "commit there what --emit computeclass prints, then roll: nothing but nodes is changed then"
         details = (advice, "or take them over with --force-conflicts")
         yield Check("field-manager", Result.REFUSE, f"{names} keeps the rules of {view.name}", details)
-
-
-def owners_of_rules(found: Mapping[str, Any], manager: str) -> tuple[str, ...]:
-    """The field managers other than MANAGER that own `spec.priorities`, by name."""
-    owners = set()
-    for entry in (found.get("metadata") or {}).get("managedFields") or ():
-        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
-        if _PRIORITIES in spec and entry.get("manager") != manager:
-            owners.add(str(entry.get("manager")))
-    return tuple(sorted(owners))

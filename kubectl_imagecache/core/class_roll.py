@@ -33,6 +33,8 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_decide import repin, shown_by_label
 from kubectl_imagecache.core.roll_drain import drain
 
+MANAGER = "kubectl-imagecache"
+"""Our field manager."""
 MARK = "kubectl-imagecache/roll"
 """Annotation on the class, written in the same apply that changes its rules: a Change as JSON."""
 AGAIN = "see it with: kubectl get computeclass"
@@ -88,7 +90,10 @@ def change_of(found: Mapping[str, Any]) -> Change | None:
 
 
 def changed(view: ClassView, step: EditClass) -> dict[str, Any]:
-    """What is to be applied so that STEP is done: rules (unless they stay as they are) and annotation, nothing else."""
+    """What is to be applied so that STEP is done: our note, and the rules if they change or nobody else keeps them.
+
+    A field that only we own and that an apply leaves out is taken away.
+    """
     found = view.found or {}
     rules, before = classes.rules(found), change_of(found)
     former = tuple(tuple(classes.secondary_disks(rule)) for rule in rules)
@@ -102,7 +107,7 @@ def changed(view: ClassView, step: EditClass) -> dict[str, Any]:
     unfinished = (before.left | before.to) & seen if before else frozenset()
     left = (_caches(rules, view.project) | unfinished) - to
     change = Change(view.now, former, left, to, back=step.disk is None)
-    spec = {} if made == rules else {"spec": {"priorities": made}}
+    spec = {} if made == rules and classes.owners_of_rules(found, MANAGER) else {"spec": {"priorities": made}}
     return {
         "apiVersion": classes.API,
         "kind": classes.KIND,
@@ -140,12 +145,16 @@ def old_nodes(view: ClassView) -> tuple[RollNode, ...]:
     change = change_of(view.found) if view.found is not None else None
     if change is None:
         return ()
-    wanted = _caches(classes.rules(view.found or {}), view.project)
+    rules = classes.rules(view.found or {})
+    wanted = _caches(rules, view.project)
+    # Pools made by hand keep the disk image that they have: their nodes would come back as they were.
+    by_hand = {str(pool) for rule in rules for pool in rule.get("nodepools") or ()}
     by_label = bool(change.left) and all(map(shown_by_label, change.left))
     return tuple(
         node
         for node in view.nodes
-        if not node.disks & wanted
+        if node.pool not in by_hand
+        and not node.disks & wanted
         and (node.disks & change.left or (not by_label and (node.created is None or node.created <= change.since)))
     )
 

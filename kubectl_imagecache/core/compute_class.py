@@ -81,6 +81,16 @@ def exactly(disk: DiskImageRef) -> str:
     return str(disk).replace(".", "\\.")
 
 
+def owners_of_rules(found: Mapping[str, Any], manager: str) -> tuple[str, ...]:
+    """The field managers other than MANAGER that own `spec.priorities`, by name."""
+    owners = set()
+    for entry in (found.get("metadata") or {}).get("managedFields") or ():
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if "f:priorities" in spec and entry.get("manager") != manager:
+            owners.add(str(entry.get("manager")))
+    return tuple(sorted(owners))
+
+
 def _matches(pattern: str, path: str) -> bool:
     # GKE's expressions are RE2's; what Python can't read, or is far too long, is taken not to match.
     if len(pattern) > _LONGEST_PATTERN:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kubectl_imagecache.clients.compute import Compute
-from kubectl_imagecache.clients.kube.classes import MANAGER, ClassKube
+from kubectl_imagecache.clients.kube.classes import ClassKube
 from kubectl_imagecache.core import class_roll as core
 from kubectl_imagecache.core.class_preflight import class_checklist
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
@@ -151,7 +151,7 @@ def preflight_class(able: ClassTools, compute: Compute, plan: RollPlan, force: b
         quotas=(),
     )
     autopilot = bool((able.tools.gke.cluster().get("autopilot") or {}).get("enabled"))
-    return class_checklist(plan, view, facts, autopilot, MANAGER, force)
+    return class_checklist(plan, view, facts, autopilot, core.MANAGER, force)
 
 
 def _event(view: core.ClassView, step: Step | ClassStep) -> RollEvent:

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from kubectl_imagecache.core.class_roll import MARK
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from tests.cli.test_roll import KillAt, begin, run
 from tests.usecases.class_stage import CACHE, NAME, class_stage, class_state, compute_class, rule
@@ -90,6 +91,17 @@ def test_what_is_emitted_is_what_a_git_repository_applies_and_the_roll_then_only
     assert class_state(sandbox) == ROLLED
     owners = sandbox.kube.objects("ComputeClass")[0]["metadata"]["managedFields"]
     assert [one["manager"] for one in owners if "f:spec" in one["fieldsV1"]] == ["argocd-controller"]
+
+
+def test_a_class_whose_note_is_lost_keeps_its_rules(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert run(sandbox, tmp_path, *ROLL)[0] == 0
+    headers = {"Content-Type": "application/merge-patch+json"}
+    body = json.dumps({"metadata": {"annotations": {MARK: None}}}).encode()
+    path = f"{sandbox.url('kube')}/apis/cloud.google.com/v1/computeclasses/{NAME}?fieldManager=kubectl-annotate"
+    with urlopen(Request(path, body, headers, method="PATCH")) as answer:
+        assert answer.status == 200
+    assert run(sandbox, tmp_path, *ROLL)[0] == 0
+    assert class_state(sandbox) == ROLLED
 
 
 def test_a_roll_of_a_class_comes_back_from_half_way(sandbox: Sandbox, tmp_path: Path) -> None:

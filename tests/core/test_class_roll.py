@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_imagecache.core import compute_class as classes
-from kubectl_imagecache.core.class_preflight import owners_of_rules
 from kubectl_imagecache.core.class_roll import MARK, ClassView, change_of, changed, decide, old_nodes
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import Done, EditClass, RollNode, RollPlan, Stop
@@ -117,9 +116,22 @@ def test_nodes_of_a_roll_that_was_given_up_for_another_go_too() -> None:
     assert [node.name for node in old_nodes(after)] == ["cache-1", "cache-2"]
 
 
-def test_a_class_that_git_has_changed_already_is_only_noted_on() -> None:
-    edit = changed(view(classes.with_disk([rule("cache-1")], NEW)[0]), EditClass("models", NEW))
-    assert set(edit) == {"apiVersion", "kind", "metadata"}
+def test_rules_that_stay_are_left_out_of_an_apply_only_where_somebody_else_has_them() -> None:
+    rules = classes.with_disk([rule("cache-1")], NEW)
+    found = view(*rules)
+    assert changed(found, EditClass("models", NEW))["spec"] == {"priorities": rules}
+    theirs = [{"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:spec": {"f:priorities": {}}}}]
+    document = found.found
+    assert document is not None
+    document["metadata"]["managedFields"] = theirs
+    assert set(changed(found, EditClass("models", NEW))) == {"apiVersion", "kind", "metadata"}
+
+
+def test_nodes_of_pools_that_rules_name_stay_for_they_would_come_back_the_same() -> None:
+    edit = changed(view(rule("cache-1"), {"nodepools": ["web"]}), EditClass("models", NEW))
+    nodes = tuple(RollNode(pool, pool, disks=frozenset({OLD}), created=START) for pool in ("nap", "web"))
+    after = view(*edit["spec"]["priorities"], nodes=nodes, annotations=edit["metadata"]["annotations"])
+    assert [node.name for node in old_nodes(after)] == ["nap"]
 
 
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"since":"x"}', '{"since":1,"former":[1],"left":[],"to":[]}', "\0"])
@@ -164,7 +176,7 @@ def test_whoever_owns_the_rules_by_any_operation_is_named() -> None:
         {"manager": "argocd-controller", "operation": "Apply", "fieldsV1": spec},
     ]
     found = {"metadata": {"managedFields": entries}}
-    assert owners_of_rules(found, "kubectl-imagecache") == ("argocd-controller", "kubectl-client-side-apply")
+    assert classes.owners_of_rules(found, "kubectl-imagecache") == ("argocd-controller", "kubectl-client-side-apply")
 
 
 def test_a_class_with_other_rules_than_before_is_not_put_back() -> None:

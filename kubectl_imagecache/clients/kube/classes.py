@@ -11,14 +11,13 @@ from urllib.parse import quote, urlencode
 from kubectl_imagecache.clients.kube.mirror import whole_list
 from kubectl_imagecache.clients.kube.roll_wire import Node, node_of
 from kubectl_imagecache.clients.kube.transport import Transport
+from kubectl_imagecache.core.class_roll import MANAGER
 from kubectl_imagecache.core.compute_class import ALLOWLIST_API, API, CLASS_LABEL, exactly, patterns
 from kubectl_imagecache.core.errors import BadAnswer, Busy, FieldConflict, NotFound, NotPermitted
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import RollNode
 
 Json = dict[str, Any]
-MANAGER = "kubectl-imagecache"
-"""Our field manager, and the name of our GCPResourceAllowlist."""
 CLASSES, ALLOWLISTS = f"/apis/{API}/computeclasses", f"/apis/{ALLOWLIST_API}/gcpresourceallowlists"
 _APPLY = "application/apply-patch+yaml"
 # https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts
