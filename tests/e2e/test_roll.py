@@ -41,19 +41,24 @@ def transport(server: Server) -> Iterator[Transport]:
     with pytest.raises(NotPermitted, match="list nodes"):
         RollKube(connected).nodes("web")
     for name in ("roll", "roll-class"):
-        role = yaml.safe_load((RBAC / f"{name}.yaml").read_text())
-        server.send("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
-        group = "rbac.authorization.k8s.io"
-        binding = {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": f"viewer-{name}"},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role["metadata"]["name"]},
-            "subjects": [{"kind": "User", "apiGroup": group, "name": "viewer"}],
-        }
-        server.send("POST", f"/apis/{group}/v1/clusterrolebindings", binding)
+        bind(server, name)
     _soon(lambda: RollKube(connected).nodes("web"))
     yield connected
+
+
+def bind(server: Server, name: str) -> None:
+    """Let the viewer do what docs/rbac/NAME.yaml says."""
+    role = yaml.safe_load((RBAC / f"{name}.yaml").read_text())
+    group = "rbac.authorization.k8s.io"
+    server.send("POST", f"/apis/{group}/v1/clusterroles", role)
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"viewer-{name}"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role["metadata"]["name"]},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": "viewer"}],
+    }
+    server.send("POST", f"/apis/{group}/v1/clusterrolebindings", binding)
 
 
 def _soon(call: Any) -> Any:

@@ -41,6 +41,11 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
 
 def add_pool(sandbox: Sandbox, nodes: int) -> None:
     """The pool `web`, its nodes there at once."""
+    sandbox.cloud.add_pool(sandbox.cluster, pool_json(nodes))
+
+
+def pool_json(nodes: int) -> dict[str, Any]:
+    """The pool `web` in GKE's JSON."""
     config = {
         "machineType": "n2-standard-8",
         "labels": {"role": "web"},
@@ -49,7 +54,7 @@ def add_pool(sandbox: Sandbox, nodes: int) -> None:
         "futureField": {"kept": True},
     }
     pool = {"name": "web", "initialNodeCount": nodes, "locations": ["europe-west4-a"], "config": config}
-    sandbox.cloud.add_pool(sandbox.cluster, {**pool, "autoscaling": SCALING})
+    return {**pool, "autoscaling": SCALING}
 
 
 def controller(kind: str, name: str, select: dict[str, str], replicas: int = 3, image: str = IMAGE) -> dict[str, Any]:
