@@ -87,6 +87,18 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A probe with what it has come to; ages are by this process's own watch, for clocks of machines differ."""
+
+    probe: Probe
+    outcome: Outcome
+    age_s: float
+    """Since it was first seen."""
+    over_s: float = 0.0
+    """Since it was first seen to be over."""
+
+
+@dataclass(frozen=True, slots=True)
 class MadePool:
     """A pool that was made for a bench, as GKE shows it."""
 
@@ -99,10 +111,9 @@ class MadePool:
 class BenchView:
     """Everything that a decision is made from."""
 
-    now: datetime
     nodes: tuple[BenchNode, ...] = ()
     """Of the plan's pools."""
-    probes: tuple[tuple[Probe, Outcome], ...] = ()
+    probes: tuple[Seen, ...] = ()
     """Those of this run that are there."""
     samples: tuple[Sample, ...] = ()
     """Written down on the run's owner, in the order of their pools and attempts."""
@@ -189,13 +200,11 @@ def slot_of(name: str, run: str) -> tuple[int, int] | None:
 def decide(plan: BenchPlan, run: str, view: BenchView) -> Step:
     """The next step: one pull at a time, so that none slows another down."""
     known = {(sample.pool, sample.attempt) for sample in view.samples}
-    for probe, found in view.probes:
-        slot = slot_of(probe.name, run)
+    for seen in view.probes:
+        probe, slot = seen.probe, slot_of(seen.probe.name, run)
         if slot is None or slot[0] >= len(plan.pools) or (plan.pools[slot[0]], slot[1]) in known:
             return Remove(probe) if not probe.leaving else Wait(f"pod {probe.name} goes")
-        step = _watch(plan, view, probe, found, plan.pools[slot[0]], slot[1])
-        if step is not None:
-            return step
+        return _watch(plan, view, seen, plan.pools[slot[0]], slot[1])
     pool = _next_pool(plan, view)
     if pool is None:
         return Finish()
@@ -220,31 +229,31 @@ def fresh_nodes(plan: BenchPlan, view: BenchView, pool: str) -> list[BenchNode]:
     return sorted(found, key=lambda node: (node.has_kin, node.name))
 
 
-def _watch(plan: BenchPlan, view: BenchView, probe: Probe, found: Outcome, pool: str, attempt: int) -> Step | None:
+def _watch(plan: BenchPlan, view: BenchView, seen: Seen, pool: str, attempt: int) -> Step:
+    probe, found = seen.probe, seen.outcome
     kin = next((node.has_kin for node in view.nodes if node.name == probe.node), False)
     if found.over:
-        if not _settled(view, found):
+        if not _settled(seen):
             return Wait(f"{pool}: pulled on {probe.node}, starting")
         return Record(Sample(pool, attempt, found, kin))
-    age = (view.now - probe.created).total_seconds() if probe.created else 0.0
-    pinned = not plan.scale_up or bool(probe.annotations.get(PINNED))
+    pinned = probe.annotations.get(PINNED, "")
     limit = PLACE_S if pinned and not probe.node else plan.timeout_s
-    if age > limit:
+    if seen.age_s > limit:
         words = found.why or ("it is still being pulled" if probe.node else "no node has room")
-        node = probe.node or probe.annotations.get(PINNED, "")
         why = f"nothing came of it in {limit:.0f} s: {words}"
-        return Record(Sample(pool, attempt, Outcome(Found.UNPLACED if not probe.node else Found.FAILED, node, why=why)))
+        end = Found.FAILED if probe.node else Found.UNPLACED
+        return Record(Sample(pool, attempt, Outcome(end, probe.node or pinned, why=why)))
     what = f"{pool}: {'pulling on ' + probe.node if probe.node else 'waiting for a node'}"
     # Nothing is measured by this program's own clock, so it looks in the more rarely the longer it takes.
-    return Wait(f"{what} ({found.why})" if found.why else what, min(15.0, max(1.0, age / 8)))
+    return Wait(f"{what} ({found.why})" if found.why else what, min(15.0, max(1.0, seen.age_s / 8)))
 
 
-def _settled(view: BenchView, found: Outcome) -> bool:
+def _settled(seen: Seen) -> bool:
     """Whether a probe that is over has told all: its container's start, and the way of its pull."""
-    since = view.now.timestamp() - found.ended if found.ended is not None else EVENT_LATE_S
-    if found.found is not Found.PULLED or since >= EVENT_LATE_S:
+    found = seen.outcome
+    if found.found is not Found.PULLED or seen.over_s >= EVENT_LATE_S:
         return True
-    return found.running_s is not None and (found.sure is Sureness.OBSERVED or since >= SETTLE_S)
+    return found.running_s is not None and (found.sure is Sureness.OBSERVED or seen.over_s >= SETTLE_S)
 
 
 def _next_pool(plan: BenchPlan, view: BenchView) -> str | None:

@@ -20,6 +20,7 @@ from kubectl_imagecache.core.bench import (
     Record,
     Remove,
     Sample,
+    Seen,
     Start,
     Step,
     Wait,
@@ -38,7 +39,7 @@ from kubectl_imagecache.core.bench_pools import (
 )
 from kubectl_imagecache.core.errors import Busy, NotFound, Unavailable, UserError
 from kubectl_imagecache.core.pools import Taint
-from kubectl_imagecache.core.probe import Found, Outcome, Probe, ProbeSpec, outcome
+from kubectl_imagecache.core.probe import Found, Probe, ProbeSpec, outcome
 from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.usecases.bench_sweep import PATIENCE, Tools, clean, follow, patiently, sweep
 
@@ -76,6 +77,12 @@ class _Memory:
     pools: tuple[dict[str, Any], ...] = ()
     every: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """GKE's JSON of all pools, by name; read while pools are made."""
+    first: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """When a probe (its UID) was first seen to be `there`, `made` or `over`."""
+
+    def since(self, probe: Probe, what: str, now: datetime) -> float:
+        """Seconds since PROBE was first seen so."""
+        return (now - self.first.setdefault((probe.uid, what), now)).total_seconds()
 
 
 def bench(tools: Tools, plan: BenchPlan, namespace: str) -> Measured:
@@ -192,19 +199,24 @@ def _observe(tools: Tools, plan: BenchPlan, run: Run, memory: _Memory) -> BenchV
             every = tools.gke.cluster().get("nodePools") or ()
             memory.every = {str(pool.get("name")): pool for pool in every}
             memory.pools = tuple(pool for pool in every if pool.get("name") in plan.pools)
-    found = tuple((probe, _outcome(tools, probe)) for probe in probes)
-    return BenchView(tools.clock.now(), memory.nodes, found, run.samples, made_pools(memory.every.values(), run.id))
+    found = tuple(_seen(tools, probe, memory) for probe in probes)
+    return BenchView(memory.nodes, found, run.samples, made_pools(memory.every.values(), run.id))
 
 
-def _outcome(tools: Tools, probe: Probe) -> Outcome:
+def _seen(tools: Tools, probe: Probe, memory: _Memory) -> Seen:
     now = tools.clock.now()
+    age_s = memory.since(probe, "made", now)
     if not probe.node:
-        return outcome(probe, (), None, now)
+        return Seen(probe, outcome(probe, (), None, now), age_s)
+    known = probe.ended or probe.started
+    if probe.there and known is not None:
+        # The cluster's present, whatever this machine's clock says.
+        now = known + timedelta(seconds=memory.since(probe, "there", now))
     events = tools.kube.events(probe)
     found = outcome(probe, events, None, now)
     if found.found is Found.PULLED:
-        return outcome(probe, events, tools.kube.node(probe.node), now)
-    return found
+        found = outcome(probe, events, tools.kube.node(probe.node), now)
+    return Seen(probe, found, age_s, memory.since(probe, "over", tools.clock.now()) if found.over else 0.0)
 
 
 def _act(tools: Tools, plan: BenchPlan, run: Run, step: Step, memory: _Memory) -> None:

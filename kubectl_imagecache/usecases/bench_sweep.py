@@ -18,6 +18,8 @@ from kubectl_imagecache.core.errors import Busy, NotFound, NotPermitted, Unavail
 
 LASTS_S = 120.0
 """Whoever works on a run and has given no sign of life for so long is gone."""
+LOOK_ON_S = 45.0
+"""How long a run is looked on at whose last sign of life is old by this machine's clock."""
 PATIENCE = 12
 """Failures in a row that are waited out."""
 _POLL_S = 5.0
@@ -60,10 +62,9 @@ def sweep(tools: Tools, namespace: str, plan: BenchPlan | None = None, dry_run: 
     A run that asks for what PLAN does, and whose measurements can go on, is kept for that. Raises what the clients
     raise for what waiting does not mend.
     """
-    runs = patiently(tools, lambda: tools.kube.runs(namespace))
     cleaned, busy, resumed = [], [], None
-    for run in runs:
-        if alive(tools, run):
+    for run, works in _watched(tools, namespace):
+        if works:
             busy.append(f"{run.id} ({run.who})")
         elif plan is not None and resumed is None and _may_go_on(run, plan):
             resumed = run
@@ -78,6 +79,18 @@ def sweep(tools: Tools, namespace: str, plan: BenchPlan | None = None, dry_run: 
             tools.tell(f"removing the pools of the bench {run_id}")
             _until_done(tools, partial(_remove_pools, tools, run_id))
     return Left(tuple(cleaned), tuple(busy), resumed)
+
+
+def _watched(tools: Tools, namespace: str) -> list[tuple[Run, bool]]:
+    """Every run in NAMESPACE, and whether somebody works on it."""
+    runs: list[Run] = patiently(tools, partial(tools.kube.runs, namespace))
+    doubtful = {run.id: run.version for run in runs if not alive(tools, run) and run.who and not tools.gone(run.who)}
+    if doubtful:
+        # Clocks differ: whoever still works on it shows that within the time of two signs of life.
+        tools.say(f"looking on whether anybody still works on the bench {', '.join(sorted(doubtful))}")
+        tools.clock.sleep(LOOK_ON_S)
+        runs = patiently(tools, partial(tools.kube.runs, namespace))
+    return [(run, alive(tools, run) or doubtful.get(run.id, run.version) != run.version) for run in runs]
 
 
 def alive(tools: Tools, run: Run) -> bool:

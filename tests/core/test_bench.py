@@ -19,6 +19,7 @@ from kubectl_imagecache.core.bench import (
     Record,
     Remove,
     Sample,
+    Seen,
     Start,
     Step,
     Wait,
@@ -48,10 +49,14 @@ def nodes(*names: str, usable: bool = True, has_image: bool = False, has_kin: bo
     return tuple(BenchNode(name, name.partition("-")[0], usable, has_image, has_kin) for name in names)
 
 
-def probe(pool: int = 0, attempt: int = 0, node: str = "a-1", age_s: float = 10, pinned: bool = True) -> Probe:
+def probe(pool: int = 0, attempt: int = 0, node: str = "a-1", pinned: bool = True) -> Probe:
     name = probe_name("r1", pool, attempt)
     notes = {PINNED: node or "a-1"} if pinned else {}
-    return Probe(name, "lab", f"u-{name}", "r1", node, PLAN.image, NOW - timedelta(seconds=age_s), annotations=notes)
+    return Probe(name, "lab", f"u-{name}", "r1", node, PLAN.image, annotations=notes)
+
+
+def seen(outcome: Outcome, one: Probe | None = None, age_s: float = 10, over_s: float = 1) -> tuple[Seen, ...]:
+    return (Seen(one or probe(), outcome, age_s, over_s),)
 
 
 def sample(pool: str = "a", attempt: int = 0, found: Found = Found.PULLED, node: str = "a-1") -> Sample:
@@ -59,7 +64,7 @@ def sample(pool: str = "a", attempt: int = 0, found: Found = Found.PULLED, node:
 
 
 def step(plan: BenchPlan = PLAN, **view: object) -> Step:
-    return decide(plan, "r1", BenchView(NOW, **view))  # type: ignore[arg-type] # the factory of a test
+    return decide(plan, "r1", BenchView(**view))  # type: ignore[arg-type] # the factory of a test
 
 
 FOUR = nodes("a-1", "a-2", "b-1", "b-2")
@@ -75,20 +80,20 @@ def test_pools_take_turns_each_on_a_fresh_node() -> None:
 
 def test_a_pull_is_written_down_before_its_pod_goes() -> None:
     mine = probe()
-    assert step(nodes=FOUR, probes=((mine, PULLED),)) == Record(Sample("a", 0, PULLED))
-    assert step(nodes=FOUR, probes=((mine, PULLED),), samples=(sample(),)) == Remove(mine)
+    assert step(nodes=FOUR, probes=seen(PULLED, mine)) == Record(Sample("a", 0, PULLED))
+    assert step(nodes=FOUR, probes=seen(PULLED, mine), samples=(sample(),)) == Remove(mine)
     leaving = replace(mine, leaving=True)
-    assert isinstance(step(nodes=FOUR, probes=((leaving, PULLED),), samples=(sample(),)), Wait)
+    assert isinstance(step(nodes=FOUR, probes=seen(PULLED, leaving), samples=(sample(),)), Wait)
 
 
 def test_nothing_is_begun_while_a_pull_runs() -> None:
     waiting = Outcome(Found.WAITING, "a-1")
-    assert step(nodes=FOUR, probes=((probe(), waiting),)) == Wait("a: pulling on a-1", 1.25)
+    assert step(nodes=FOUR, probes=seen(waiting)) == Wait("a: pulling on a-1", 1.25)
 
 
 def test_a_node_that_has_the_image_is_no_fresh_one_and_relatives_come_last() -> None:
     mixed = (*nodes("a-1", has_image=True), *nodes("a-2", has_kin=True), *nodes("a-3"), *nodes("a-4", usable=False))
-    view = BenchView(NOW, mixed, samples=(sample(node="a-9"),))
+    view = BenchView(mixed, samples=(sample(node="a-9"),))
     assert [node.name for node in fresh_nodes(PLAN, view, "a")] == ["a-3", "a-2"]
 
 
@@ -108,8 +113,8 @@ def test_without_fresh_nodes_a_pool_is_over_unless_the_autoscaler_may_bring_some
 def test_rounds_are_further_fresh_nodes_and_only_the_very_first_pull_is_a_first() -> None:
     plan = replace(PLAN, pools=("a",), nodes=1, repeat=3)
     three = tuple(sample("a", n, node=f"a-{n}") for n in range(3))
-    assert not over(plan, BenchView(NOW, nodes("a-9"), samples=three[:2]), "a")
-    assert over(plan, BenchView(NOW, nodes("a-9"), samples=three), "a")
+    assert not over(plan, BenchView(nodes("a-9"), samples=three[:2]), "a")
+    assert over(plan, BenchView(nodes("a-9"), samples=three), "a")
     assert [turn(three, one) for one in three] == [Turn.FIRST, Turn.LATER, Turn.LATER]
 
 
@@ -120,9 +125,9 @@ def test_a_first_pull_is_the_first_that_counts() -> None:
 
 def test_a_pinned_probe_does_not_wait_for_room_for_long() -> None:
     unplaced = Outcome(Found.UNPLACED, why="Insufficient cpu")
-    waiting = probe(node="", age_s=80)
-    assert isinstance(step(nodes=FOUR, probes=((waiting, unplaced),)), Wait)
-    found = step(nodes=FOUR, probes=((probe(node="", age_s=100), unplaced),))
+    waiting = probe(node="")
+    assert isinstance(step(nodes=FOUR, probes=seen(unplaced, waiting, 80)), Wait)
+    found = step(nodes=FOUR, probes=seen(unplaced, waiting, 100))
     why = "nothing came of it in 90 s: Insufficient cpu"
     assert found == Record(Sample("a", 0, Outcome(Found.UNPLACED, "a-1", why=why)))
     assert isinstance(found, Record)
@@ -133,8 +138,9 @@ def test_a_pinned_probe_does_not_wait_for_room_for_long() -> None:
 def test_a_node_that_the_autoscaler_never_brings_gives_the_pool_up() -> None:
     plan = replace(PLAN, pools=("a",), scale_up=True)
     unplaced = Outcome(Found.UNPLACED, why="no node")
-    assert isinstance(step(plan, probes=((probe(node="", age_s=100, pinned=False), unplaced),)), Wait)
-    found = step(plan, probes=((probe(node="", age_s=1801, pinned=False), unplaced),))
+    waiting = probe(node="", pinned=False)
+    assert isinstance(step(plan, probes=seen(unplaced, waiting, 100)), Wait)
+    found = step(plan, probes=seen(unplaced, waiting, 1801))
     assert isinstance(found, Record)
     assert given_up(plan, (found.sample,), "a") == "nothing came of it in 1800 s: no node"
     assert step(plan, samples=(found.sample,)) == Finish()
@@ -142,7 +148,7 @@ def test_a_node_that_the_autoscaler_never_brings_gives_the_pool_up() -> None:
 
 def test_a_pull_that_outlasts_the_timeout_is_given_up_and_twice_is_enough() -> None:
     waiting = Outcome(Found.WAITING, "a-1")
-    found = step(nodes=FOUR, probes=((probe(age_s=1801), waiting),))
+    found = step(nodes=FOUR, probes=seen(waiting, age_s=1801))
     why = "nothing came of it in 1800 s: it is still being pulled"
     assert found == Record(Sample("a", 0, Outcome(Found.FAILED, "a-1", why=why)))
     failed = tuple(sample("a", n, Found.FAILED) for n in range(2))
@@ -151,14 +157,15 @@ def test_a_pull_that_outlasts_the_timeout_is_given_up_and_twice_is_enough() -> N
 
 def test_a_pull_is_settled_once_its_container_started_and_its_way_is_told() -> None:
     for early in (replace(PULLED, running_s=None), replace(PULLED, sure=Sureness.INFERRED)):
-        assert isinstance(step(nodes=FOUR, probes=((probe(), early),)), Wait)
-        late = replace(early, ended=NOW.timestamp() - 31)
-        assert isinstance(step(nodes=FOUR, probes=((probe(), late),)), Record)
+        assert isinstance(step(nodes=FOUR, probes=seen(early)), Wait)
+        assert isinstance(step(nodes=FOUR, probes=seen(early, over_s=31)), Record)
+    inferred = replace(PULLED, sure=Sureness.INFERRED)
+    assert isinstance(step(nodes=FOUR, probes=seen(inferred, over_s=3)), Record)
 
 
 def test_a_pod_that_is_none_of_the_plans_goes() -> None:
     stray = replace(probe(), name="imagecache-bench-r1-7-0")
-    assert step(nodes=FOUR, probes=((stray, PULLED),)) == Remove(stray)
+    assert step(nodes=FOUR, probes=seen(PULLED, stray)) == Remove(stray)
 
 
 MADE = replace(PLAN, make_pools=True)
@@ -233,8 +240,12 @@ class World:
     samples: list[Sample] = field(default_factory=list)
 
     def view(self) -> BenchView:
-        found = tuple((one, self.outcome(one)) for one in self.probes)
-        return BenchView(self.now, nodes(*self.ways), found, tuple(self.samples))
+        found = tuple(Seen(one, self.outcome(one), self.age(one), 60) for one in self.probes)
+        return BenchView(nodes(*self.ways), found, tuple(self.samples))
+
+    def age(self, one: Probe) -> float:
+        assert one.created is not None
+        return (self.now - one.created).total_seconds()
 
     def outcome(self, one: Probe) -> Outcome:
         if not one.node:

@@ -30,7 +30,7 @@ from kubectl_imagecache.core.pull_records import EventRecord, NodeRecord
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
-_ROLE = "the Role in docs/bench.md"
+_ROLE = "the ClusterRole in docs/rbac/bench.yaml"
 
 
 class ProbeKube:
