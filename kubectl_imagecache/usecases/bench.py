@@ -50,9 +50,13 @@ _MARGIN_S = 600.0
 
 
 class Lost(UserError):
-    """The run is somebody else's by now, or its owner was deleted."""
+    """The run's owner was deleted."""
 
     exit_code = 5
+
+
+class Taken(Lost):
+    """The run is somebody else's by now: what there is is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,8 @@ class _Memory:
 def bench(tools: Tools, plan: BenchPlan, namespace: str) -> Measured:
     """Measure what PLAN asks for, or go on with a run that was given up, and leave nothing behind.
 
-    Raises Lost, and what the clients raise for what waiting does not mend; what there is is cleaned up first.
+    Raises Lost, and what the clients raise for what waiting does not mend; but for Taken, what there is is cleaned up
+    first.
     """
     left = sweep(tools, namespace, plan)
     run = _taken(tools, left.resumed, namespace) if left.resumed else _begun(tools, plan, namespace)
@@ -96,12 +101,17 @@ def bench(tools: Tools, plan: BenchPlan, namespace: str) -> Measured:
     memory = _Memory()
     try:
         found = _measure(tools, plan, run, memory)
-    except Lost:
+    except Taken:
         raise
     except UserError:
         _tidy(tools, plan, run)
         raise
-    _tidy(tools, plan, run)
+    try:
+        _tidy(tools, plan, run)
+    except UserError as error:
+        # What was measured is worth more than an error, and a sweep can come later.
+        why = f"what it made could not be removed ({error.message}): kubectl imagecache bench --sweep does that"
+        return replace(found, ended=f"{found.ended}; {why}" if found.ended else why)
     return found
 
 
@@ -134,7 +144,7 @@ def _taken(tools: Tools, run: Run, namespace: str) -> Run:
 
     found = patiently(tools, take)
     if not isinstance(found, Run) or found.who != tools.who:
-        raise Lost(f"the bench {run.id} is somebody else's by now", "run it again")
+        raise Taken(f"the bench {run.id} is somebody else's by now", "run it again")
     return found
 
 
@@ -183,7 +193,7 @@ def _own(tools: Tools, run: Run) -> Run:
     if found is None or found.ending:
         raise Lost(f"the owner of the bench {run.id} is gone", "somebody deleted it: run it again")
     if found.who != tools.who:
-        raise Lost(f"{found.who} works on the bench {run.id} by now", "leave it to them, or run it again later")
+        raise Taken(f"{found.who} works on the bench {run.id} by now", "leave it to them, or run it again later")
     now = tools.clock.now()
     if found.renewed is None or now - found.renewed > timedelta(seconds=RENEW_S):
         tools.kube.take(found, tools.who, now)

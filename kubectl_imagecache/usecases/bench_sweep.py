@@ -11,7 +11,7 @@ from typing import Any
 
 from kubectl_imagecache.clients.gke_roll import Operation, RollGke
 from kubectl_imagecache.clients.kube.bench import BenchKube, Run
-from kubectl_imagecache.core.bench import BenchPlan, same_wish
+from kubectl_imagecache.core.bench import BenchPlan, same_wish, slot_of
 from kubectl_imagecache.core.bench_pools import made_pools, runs_of
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import Busy, NotFound, NotPermitted, Unavailable, UserError
@@ -73,11 +73,11 @@ def sweep(tools: Tools, namespace: str, plan: BenchPlan | None = None, dry_run: 
             if not dry_run:
                 tools.tell(f"removing what is left of the bench {run.id}")
                 clean(tools, run)
-    for run_id in _ownerless(tools):
+    for run_id in sorted(_of_pods(tools, namespace) | _of_pools(tools)):
         cleaned.append(run_id)
         if not dry_run:
-            tools.tell(f"removing the pools of the bench {run_id}")
-            _until_done(tools, partial(_remove_pools, tools, run_id))
+            tools.tell(f"removing what is left of the bench {run_id}")
+            _until_done(tools, partial(_clean_ownerless, tools, run_id, namespace))
     return Left(tuple(cleaned), tuple(busy), resumed)
 
 
@@ -170,7 +170,7 @@ def _clean_once(tools: Tools, run: Run) -> bool:
         tools.clock.sleep(1.0)
         return False
     tools.kube.end(run)
-    return True
+    return not any(one.uid == run.uid and not one.leaving for one in tools.kube.runs(run.namespace))
 
 
 def _remove_pools(tools: Tools, run_id: str) -> bool:
@@ -188,20 +188,37 @@ def _remove_pools(tools: Tools, run_id: str) -> bool:
     return False
 
 
-def _ownerless(tools: Tools) -> list[str]:
+def _of_pods(tools: Tools, namespace: str) -> set[str]:
+    """Runs that have probes in NAMESPACE and no owner, so that the cluster's own collector would come for them."""
+    probes = patiently(tools, partial(tools.kube.probes, namespace))
+    mine = {probe.run for probe in probes if slot_of(probe.name, probe.run) is not None}
+    return mine - {run.id for run in patiently(tools, partial(tools.kube.runs, namespace))} if mine else set()
+
+
+def _clean_ownerless(tools: Tools, run_id: str, namespace: str) -> bool:
+    probes = tools.kube.probes(namespace, run_id)
+    for probe in probes:
+        if not probe.leaving:
+            tools.kube.delete(probe)
+    if probes:
+        tools.clock.sleep(1.0)
+    return (tools.gke is None or _remove_pools(tools, run_id)) and not probes
+
+
+def _of_pools(tools: Tools) -> set[str]:
     """Runs that have pools and no owner."""
     gke = tools.gke
     if gke is None:
-        return []
+        return set()
     pools = patiently(tools, lambda: gke.cluster().get("nodePools") or ())
-    found = []
+    found: set[str] = set()
     for run_id, (namespace, expires) in runs_of(pools).items():
         expired = tools.clock.now().timestamp() > expires
         try:
             there = {run.id: run for run in patiently(tools, partial(tools.kube.runs, namespace))}
         except NotPermitted:  # Somebody else's namespace: the pool's own word counts.
-            found += [run_id] if expired else []
+            found |= {run_id} if expired else set()
             continue
         if run_id not in there or (expired and not alive(tools, there[run_id])):
-            found.append(run_id)
+            found.add(run_id)
     return found

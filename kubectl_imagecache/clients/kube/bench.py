@@ -93,6 +93,8 @@ class Run:
     samples: tuple[Sample, ...] = ()
     ending: bool = False
     """It is being cleaned up: nothing more is measured."""
+    leaving: bool = False
+    """Its owner has a deletionTimestamp."""
 
     @property
     def owner(self) -> Owner:
@@ -199,7 +201,7 @@ class BenchKube(ProbeKube):
         body = {"propagationPolicy": "Background", "preconditions": {"uid": run.uid}}
         try:
             self.send("DELETE", self._path(run), body, what)
-        except (NotFound, Busy):  # Busy: the name is another's by now.
+        except (NotFound, AlreadyExists):  # 409: the name is another's by now.
             return
 
     def _annotate(
@@ -207,7 +209,10 @@ class BenchKube(ProbeKube):
     ) -> None:
         metadata: dict[str, Any] = {"annotations": annotations} | ({"resourceVersion": version} if version else {})
         body = {"metadata": metadata} | ({"spec": spec} if spec else {})
-        self.send("PATCH", self._path(run), body, f"patch jobs {run.namespace}/{owner_name(run.id)}", MERGE)
+        try:
+            self.send("PATCH", self._path(run), body, f"patch jobs {run.namespace}/{owner_name(run.id)}", MERGE)
+        except AlreadyExists as error:
+            raise Busy(error.message, "it is looked at again") from error
 
     def _path(self, run: Run) -> str:
         return f"{_JOBS}/{_q(run.namespace)}/jobs/{_q(owner_name(run.id))}"
@@ -247,6 +252,7 @@ def _run_of(job: _Job) -> Run | None:
         plan=plan_of(notes.get(_PLAN, "")),
         samples=tuple(sorted((one for one in samples if one), key=lambda one: (one.pool, one.attempt))),
         ending=_ENDING in notes or meta.deletion_timestamp is not None,
+        leaving=meta.deletion_timestamp is not None,
     )
 
 

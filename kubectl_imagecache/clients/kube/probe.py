@@ -102,24 +102,27 @@ class ProbeKube:
         body = {"preconditions": {"uid": probe.uid}} if probe.uid else {}
         try:
             self.send("DELETE", path, body, f"delete pods {probe.namespace}/{probe.name}")
-        except (NotFound, Busy, AlreadyExists):  # The name is another pod's by now.
+        except (NotFound, AlreadyExists):  # 409: the name is another pod's by now.
             return
 
     def send(
         self, method: str, path: str, body: Mapping[str, Any], what: str, content_type: str = JSON
     ) -> dict[str, Any]:
-        """One change; what the server answers. WHAT is the verb, the resource and the object, for errors."""
+        """One change; what the server answers. WHAT is the verb, the resource and the object, for errors.
+
+        Raises AlreadyExists on 409 (there already, or changed since it was read), and as `create` does.
+        """
         status, content, _ = self._transport.send(method, path, json.dumps(body).encode(), content_type, what)
         words = _words(content)
         if status not in (200, 201, 202):
-            raise self._refusal(status, words, method, what)
+            raise self._refusal(status, words, what)
         try:
             found = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise Unavailable(f"{what}: the answer makes no sense: {error}", "what was done is looked at") from error
         return found if isinstance(found, dict) else {}
 
-    def _refusal(self, status: int, words: str, method: str, what: str) -> UserError:
+    def _refusal(self, status: int, words: str, what: str) -> UserError:
         if status == 403 and "exceeded quota" in words:
             return UserError(f"a quota doesn't allow it: {what}: {words}", "take another --namespace, or raise it")
         if status == 403 and ("violates PodSecurity" in words or "denied the request" in words):
@@ -130,7 +133,7 @@ class ProbeKube:
         if status == 404:
             return NotFound(f"{what}: {words}")
         if status == 409:
-            return AlreadyExists(f"{what}: {words}") if method == "POST" else Busy(f"{what}: {words}")
+            return AlreadyExists(f"{what}: {words}")
         if status == 429:
             return Busy(f"{what}: {words}", "it is asked again")
         return BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {words}")
