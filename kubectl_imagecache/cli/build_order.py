@@ -10,7 +10,7 @@ from typing import Any
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
 from kubectl_imagecache.core.errors import BadUsage
-from kubectl_imagecache.core.plan import RegistryLogin, Room, Vm, check_labels, check_name
+from kubectl_imagecache.core.plan import RegistryLogin, Room, Vm, check_folder, check_labels, check_name
 from kubectl_imagecache.core.prices import Prices, with_prices
 from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.core.wishes import Wishes, references
@@ -34,6 +34,7 @@ def order_of(flags: Flags, build: BuildFlags, vm: Vm, wishes: Wishes, rate: floa
         build.family,
         check_labels(dict(_pair(label, "--label") for text in build.labels for label in text.split(",") if label)),
         build.storage_location,
+        check_folder(build.contents_url),
         _logins(build),
         build.pull_auth.lower() != "none",
         build.checksums,

@@ -25,11 +25,12 @@ from kubectl_imagecache.clients.compute_preflight import Surroundings
 from kubectl_imagecache.clients.google_http import GoogleHttp
 from kubectl_imagecache.clients.project_rules import ProjectRules
 from kubectl_imagecache.clients.registry import Registry
+from kubectl_imagecache.clients.storage import StoredObject
 from kubectl_imagecache.clients.target import gcloud_config
 from kubectl_imagecache.core.build import ImageState
 from kubectl_imagecache.core.build_requests import unpack_plan
 from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, UserError
-from kubectl_imagecache.core.plan import BuildPlan, Vm
+from kubectl_imagecache.core.plan import BuildPlan, Vm, check_folder
 from kubectl_imagecache.core.plan_json import from_json, to_json
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.report import PoolStatus
@@ -81,6 +82,7 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags, roll: Mapping[s
         around = replace(around, clock=work_clock(around.env)) if around.env.get(CONTROL) else around
         google = GoogleHttp.from_env(around.env, http_of(flags, around.env))
         follows = None if roll is None else HandOver(flags, around, google, roll)
+        check_folder(build.gcs_path, "--gcs-path")
         session = Session(flags, build, around, google, settings, follows)
         if build.abort:
             return _abort(session)
@@ -166,8 +168,8 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
     flags, build = session.flags, session.build
     compute = session.compute(plan.vm.project)
     warnings = list(not_recorded(plan))
-    if build.gcs_path or build.job_name:
-        warnings.append("--gcs-path and --job-name are not needed and change nothing")
+    if build.job_name:
+        warnings.append("--job-name is not needed and changes nothing")
     if not build.dry_run:
         check_project(Surroundings(session.google, plan.vm.project), plan.vm.project)
         if build.force:
@@ -288,8 +290,10 @@ def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
         ) from None
     except UserError as error:
         tell.clear()
+        _store_log(session, compute, plan, log)
         error.hint = "; ".join(part for part in (error.hint, f"the VM's log is {log}") if part)
         raise
+    _store_log(session, compute, plan, log)
     log.unlink(missing_ok=True)
     done = f"The disk image {image.name} is ready: projects/{image.project}/global/images/{image.name}"
     tell.end("ready", {"diskImage": image.name, "project": image.project, "build": plan.build}, done)
@@ -299,6 +303,21 @@ def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
 def harmless(text: str) -> str:
     """What a VM has written, for a log that somebody will show on a terminal: nothing but text and line ends."""
     return "\n".join(neutral(line) for line in text.replace("\r\n", "\n").split("\n"))
+
+
+def _store_log(session: Session, compute: BuildCompute, plan: BuildPlan, log: Path) -> None:
+    """Store the VM's log in the folder that --gcs-path names as well; that it can't be is no reason to fail."""
+    folder = check_folder(session.build.gcs_path, "--gcs-path")
+    if not folder:
+        return
+    url = f"{folder}/{plan.build}-{session.around.clock.now():%Y%m%dT%H%M%S}.log"
+    try:
+        compute.storage().put(StoredObject(url, log.read_bytes()))
+    except (UserError, OSError) as error:
+        sys.stderr.write(f"warning: the log was not stored in {neutral(url)}: {neutral(str(error))}\n")
+    else:
+        if not session.build.quiet:
+            sys.stderr.write(f"the VM's log is in {url}\n")
 
 
 def _log_file(env: Mapping[str, str], build: str) -> Path:

@@ -42,6 +42,7 @@ class BuildFlags:
     family: str | None
     labels: tuple[str, ...]
     storage_location: str
+    contents_url: str
     checksums: bool
     project_name: str
     zone: str
@@ -155,6 +156,13 @@ def _disk(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any
     yield option(_DISK, "--storage-location", default="", help="Region or multi-region that keeps the disk image.")
     yield option(
         _DISK,
+        "--contents-url",
+        default="",
+        metavar="gs://BUCKET/…",
+        help="Folder for the record of what is on the disk, where the description has no room for it.",
+    )
+    yield option(
+        _DISK,
         "--store-snapshot-checksum/--no-store-snapshot-checksum",
         "checksums",
         default=True,
@@ -221,7 +229,7 @@ def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[An
 
 
 def _old(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any], Any]]:
-    yield option(_OLD, "--gcs-path", default="", help="Not needed: no bucket is used.")
+    yield option(_OLD, "--gcs-path", default="", help="Not needed; given, the VM's log is stored there as well.")
     yield option(_OLD, "--gcp-oauth", default="", help="A service account's key file; default your own login.")
     yield option(_OLD, "--job-name", default="", help="Not needed: builds are named by rule.")
     yield option(_OLD, "--verify-only", is_flag=True, help="Not here.", hidden=True)

@@ -11,6 +11,7 @@ import msgspec
 
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
+from kubectl_imagecache.clients.storage import Storage
 from kubectl_imagecache.core.build import BuildVm, BuiltImage, ImageState, VmState
 from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, vm_body
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unavailable
@@ -149,6 +150,10 @@ class BuildCompute:
 
     def __init__(self, http: GoogleHttp, project: str) -> None:
         self._http, self.project = http, project
+
+    def storage(self) -> Storage:
+        """Cloud Storage, with the same credentials."""
+        return Storage(self._http)
 
     def vm(self, zone: str, name: str) -> BuildVm | None:
         """The builder VM; None if there is none. Raises NotPermitted, Unauthenticated, Unavailable, BadAnswer."""

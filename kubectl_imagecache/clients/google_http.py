@@ -29,6 +29,7 @@ class Api(Enum):
     CONTAINER = ("CONTAINER", "https://container.googleapis.com", "/v1/")
     COMPUTE = ("COMPUTE", "https://compute.googleapis.com", "/compute/v1/")
     STORAGE = ("STORAGE", "https://storage.googleapis.com", "/storage/v1/")
+    UPLOAD = ("STORAGE", "https://storage.googleapis.com", "/upload/storage/v1/")
     PROJECTS = ("CLOUDRESOURCEMANAGER", "https://cloudresourcemanager.googleapis.com", "/v1/")
     SERVICE_USAGE = ("SERVICEUSAGE", "https://serviceusage.googleapis.com", "/v1/")
     IAM = ("IAM", "https://iam.googleapis.com", "/v1/")
@@ -68,6 +69,10 @@ class GoogleHttp:
         data = b"" if body is None else json.dumps(body).encode()
         return self._call(method, self._places[api] + path, data, 0, (permission, on, role))
 
+    def post(self, api: Api, path: str, content: bytes, *, permission: str, on: str, role: str) -> Answer:
+        """POST CONTENT as it is, which may be repeated; a 200. Raises as `send` does."""
+        return self._call("POST", self._places[api] + path, content, 0, (permission, on, role))
+
     def ask(self, api: Api, path: str, question: bytes, *, permission: str, on: str, role: str) -> Answer:
         """POST the JSON QUESTION to PATH, which only reads; a 200. Raises as `get` does."""
         return self._call("POST", self._places[api] + path, question, 0, (permission, on, role))
@@ -96,7 +101,7 @@ class GoogleHttp:
         answer, token = self._once(method, url, body, None, max_bytes, not busy)
         if answer.status == 401 and token is not None:
             answer, token = self._once(method, url, body, token, max_bytes, not busy)
-        if answer.status == 200:
+        if answer.status in (200, 204):  # Cloud Storage says 204 of what it has deleted.
             return answer
         if busy and (answer.status in (409, 412) or b"FAILED_PRECONDITION" in answer.body):
             raise Busy(f"{asked[1]}: {_google_error(answer.body)[0]}", "it is asked again")
@@ -131,6 +136,7 @@ def places(env: Mapping[str, str]) -> dict[Api, str]:
     for api in Api:
         name, host, path = api.value
         base = (env.get(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name}") or host).rstrip("/")
+        base = base.removesuffix("/storage/v1") if api is Api.UPLOAD else base
         # gcloud's override for GKE is the bare host, those for the others end in the API's path.
         found[api] = base + "/" if base.endswith(path.rstrip("/")) else base + path
     return found

@@ -96,12 +96,14 @@ COMMANDS: dict[str, tuple[Grant, ...]] = {
 """By command, on the project that is read or built in; those of `roll` are in docs/roll.md."""
 BESIDES = (
     ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser", "on the VM's service account, if it has one"),
+    ("storage.objects.create", "roles/storage.objectUser", "on the bucket of `--contents-url` or `--gcs-path`"),
+    ("storage.objects.delete", "roles/storage.objectUser", "to take the record of a failed build away again"),
     ("serviceusage.services.get", "roles/serviceusage.serviceUsageViewer", "to see whether APIs are enabled"),
     ("orgpolicy.policy.get", "roles/orgpolicy.policyViewer", "to see the organization's policies"),
     ("secretmanager.versions.get", "roles/secretmanager.viewer", "to see that a registry's secret is there"),
     ("iam.serviceAccounts.get", "roles/iam.serviceAccountViewer", "to see that the VM's account may be used"),
 )
-"""Of `rebuild`: permission, role, what for. Only the first is a must; what may not be seen is said."""
+"""Of `rebuild`: permission, role, what for. Without those to see something it goes unchecked, which is said."""
 
 
 def permissions_of(command: str) -> frozenset[str]:

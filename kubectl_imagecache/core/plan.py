@@ -25,6 +25,8 @@ HASH_LENGTH = 40
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+# https://cloud.google.com/storage/docs/buckets#naming; of folders only what needs no quoting anywhere.
+_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/[A-Za-z0-9._=-]{1,200}){0,4}/?", re.ASCII)
 _GIB = 2**30
 
 
@@ -143,6 +145,8 @@ class Output:
     """The user's own."""
     storage_location: str = ""
     """A region or multi-region; empty lets Compute choose."""
+    contents_url: str = ""
+    """Folder for a contents record that finds no room in the description, `gs://BUCKET[/FOLDER]`; empty if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +272,15 @@ def check_name(name: str, what: str = "disk image name") -> str:
     if len(name) > 63:
         raise BadUsage(f"the {what} {name[:80]} has more than 63 characters")
     return name
+
+
+def check_folder(url: str, flag: str = "--contents-url") -> str:
+    """URL without a slash at its end, or BadUsage if it is no folder of Cloud Storage (`gs://BUCKET[/FOLDER]`)."""
+    if url and not _FOLDER.fullmatch(url):
+        raise BadUsage(
+            f"{flag}: not a folder of Cloud Storage: {url[:80]!r}", "write gs://BUCKET or gs://BUCKET/FOLDER"
+        )
+    return url.rstrip("/")
 
 
 def check_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

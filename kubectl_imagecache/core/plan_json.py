@@ -18,6 +18,7 @@ from kubectl_imagecache.core.plan import (
     PlannedImage,
     RegistryLogin,
     Vm,
+    check_folder,
     check_labels,
     check_name,
 )
@@ -64,6 +65,7 @@ def document_of(plan: BuildPlan) -> dict[str, Any]:
             "family": plan.output.family,
             "labels": dict(plan.output.labels),
             "storageLocation": plan.output.storage_location,
+            "contentsUrl": plan.output.contents_url,
         },
         "vm": {_camel(key): _plain(value) for key, value in dataclasses.asdict(plan.vm).items()},
         "registries": [dataclasses.asdict(login) for login in plan.registries],
@@ -181,6 +183,7 @@ def _read_output(data: Mapping[str, Any]) -> Output:
         check_name(family, "family name") if family else "",
         check_labels({_text(k): _text(v) for k, v in data["labels"].items()}),
         _path(data["storageLocation"]),
+        check_folder(_text(data["contentsUrl"])),
     )
 
 

@@ -46,6 +46,8 @@ class Order:
     """None is that of the pool's present disk image."""
     labels: tuple[tuple[str, str], ...] = ()
     storage_location: str = ""
+    contents_url: str = ""
+    """As Output.contents_url."""
     logins: tuple[RegistryLogin, ...] = ()
     google: bool = True
     """Whether the VM's account may be shown to Google's registries."""
@@ -74,7 +76,7 @@ def make_plan(pool: PoolStatus | None, order: Order, pin: Pin, taken: int = 0) -
         absent,
         arch,
         size,
-        Output(DiskImageRef(order.vm.project, name), family, order.labels, order.storage_location),
+        Output(DiskImageRef(order.vm.project, name), family, order.labels, order.storage_location, order.contents_url),
         order.vm,
         pool.pool.name if pool else "",
         pool.nodes if pool else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ from kubectl_imagecache import __version__
 from kubectl_imagecache.builder.bundle import startup_script
 from kubectl_imagecache.builder.job import Job, JobImage, RegistryAccess, Target
 from kubectl_imagecache.clients.compute_build import BuildCompute, Operation
+from kubectl_imagecache.clients.storage import StoredObject
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.build import (
     FILLED,
@@ -23,9 +25,9 @@ from kubectl_imagecache.core.build import (
     VmState,
     next_step,
 )
-from kubectl_imagecache.core.build_requests import DEVICE
+from kubectl_imagecache.core.build_requests import DEVICE, unpack_plan
 from kubectl_imagecache.core.clock import Clock
-from kubectl_imagecache.core.errors import AlreadyExists, NotFound, Unavailable, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, Unavailable, UserError
 from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.usecases.builder_report import ReportReader
@@ -145,8 +147,11 @@ class Build:
         elif action is Action.STOP_VM:
             self._finish(self.compute.stop_vm(vm), "stopping the VM")
         elif action is Action.CREATE_IMAGE:
-            description, labels = describe(plan, self.clock)
-            self._finish(self.compute.create_image(plan, vm.disk, description, labels), "the disk image")
+            about = describe(plan, built_at(vm, self.clock))
+            if about.record:
+                # First, so that no disk image points to nothing.
+                self.compute.storage().put(about.record)
+            self._finish(self.compute.create_image(plan, vm.disk, about.text, about.labels), "the disk image")
         elif action is Action.DELETE_VM:
             self._finish(self.compute.delete_vm(vm), "deleting the VM")
 
@@ -169,6 +174,8 @@ class Build:
         if image is not None and image.build == self.plan.build and image.state is not ImageState.READY:
             self._finish(self.compute.delete_image(self.plan.output.ref), "deleting the disk image")
         if seen.vm is not None:
+            if image is None or image.build == self.plan.build:
+                _forget_record(self.compute, self.plan, seen.vm, self.clock)
             self._finish(self.compute.delete_vm(seen.vm), "deleting the VM")
         raise BuildFailed(step.why, step.hint)
 
@@ -186,25 +193,63 @@ def job_of(plan: BuildPlan) -> Job:
     )
 
 
-def describe(plan: BuildPlan, clock: Clock) -> tuple[str, dict[str, str]]:
-    """The disk image's description (with the compact record) and labels."""
-    now = clock.now()
-    contents = contents_of(plan, now, BUILDER)
-    packed = record.pack(contents, headline(plan, now.strftime("%Y-%m-%d")))
-    return packed.description, record.labels(contents, build=plan.build, arch=plan.arch)
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a disk image says of itself."""
+
+    text: str
+    """Its description, with the compact record or a link to the full one."""
+    labels: dict[str, str]
+    record: StoredObject | None
+    """The full record, if the description has no room for it and the plan names a folder."""
+
+
+def describe(plan: BuildPlan, built: datetime) -> Description:
+    """The disk image's description of what was BUILT when; the same moment gives the same."""
+    contents = contents_of(plan, built, BUILDER)
+    head = headline(plan, built.strftime("%Y-%m-%d"))
+    packed = record.pack(contents, head)
+    labels = record.labels(contents, build=plan.build, arch=plan.arch)
+    if not packed.left_out or not plan.output.contents_url:
+        return Description(packed.description, labels, None)
+    body = record.to_json(contents).encode()
+    sha256 = hashlib.sha256(body).hexdigest()
+    full = StoredObject(f"{plan.output.contents_url}/{plan.output.ref.name}-{sha256[:12]}.json", body)
+    return Description(record.link(head, full.url, sha256), labels, full)
+
+
+def built_at(vm: BuildVm, clock: Clock) -> datetime:
+    """When VM was made, so that a second run describes the same build in the same words; else now."""
+    try:
+        return datetime.fromisoformat(vm.created.replace("Z", "+00:00"))
+    except ValueError:
+        return clock.now()
 
 
 def not_recorded(plan: BuildPlan) -> list[str]:
-    """What the disk image's own record will lack, as it finds no room in the description; said before building."""
+    """What the disk image's own record will lack, or where else it goes, for want of room; said before building."""
+    about = describe(plan, datetime.now(timezone.utc))
+    if about.record:
+        return [
+            f"the description has no room for the record of {len(plan.images)} images: it goes to"
+            f" {plan.output.contents_url}, with its SHA-256 in the description"
+        ]
     packed = record.pack(contents_of(plan, datetime.now(timezone.utc), BUILDER), headline(plan, "2026-01-01"))
     names = ", ".join(image.ref.familiar for image in packed.left_out)
-    return [f"the description has no room to record {names}"] if names else []
+    hint = "(--contents-url gs://BUCKET keeps a whole record)"
+    return [f"the description has no room to record {names} {hint}"] if names else []
 
 
 def headline(plan: BuildPlan, day: str) -> str:
     """The first line of the description, for people."""
     images = "container image" if len(plan.images) == 1 else "container images"
     return f"{len(plan.images)} {images} for GKE nodes ({plan.arch}), built {day}."
+
+
+def _forget_record(compute: BuildCompute, plan: BuildPlan, vm: BuildVm, clock: Clock) -> str:
+    """Delete the full record that the build of PLAN on VM may have stored; its address if there was one."""
+    full = describe(plan, built_at(vm, clock)).record
+    return full.url if full and compute.storage().delete(full.url) else ""
 
 
 def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[str]:
@@ -222,6 +267,7 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
         # The VM last: as long as it is there, a second --abort knows that the build wasn't finished.
         operations = [(f"disk image {i.name}", compute.delete_image(_ref(i))) for i in images]
         if not images:
+            removed += [f"record {url}" for vm in vms if (url := _stored_by(compute, vm, clock))]
             operations += [(f"VM {vm.name}", compute.delete_vm(vm)) for vm in vms]
             operations += [(f"disk {d.name}", compute.delete_disk(d)) for d in disks if not d.used and not vms]
         for name, operation in operations:
@@ -232,6 +278,15 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
     if not removed:
         raise NotFound(f"there is nothing to abort of {build}", "`disks list` shows builds under way")
     return removed
+
+
+def _stored_by(compute: BuildCompute, vm: BuildVm, clock: Clock) -> str:
+    if vm.phase != FILLED:
+        return ""  # Nothing is stored before the disk is whole.
+    try:
+        return _forget_record(compute, unpack_plan(vm.packed_plan, vm.name), vm, clock)
+    except BadUsage:
+        return ""  # The plan in its metadata is no plan: nobody can have built it.
 
 
 def _ref(image: BuiltImage) -> DiskImageRef:

@@ -300,6 +300,7 @@ def test_the_seed_builders_flags_are_understood(program: Program, tmp_path: Path
             "family": "fam",
             "labels": {"a": "b", "c": "d"},
             "storageLocation": "eu",
+            "contentsUrl": "",
         }
         assert (document["diskSizeGb"], document["vm"]["timeoutS"]) == (20, 1200)
         assert {image["image"] for image in document["images"]} == {ENVOY, REDIS}

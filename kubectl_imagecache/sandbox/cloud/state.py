@@ -96,6 +96,8 @@ class State:
     files: dict[str, Path] = field(default_factory=dict)
     """Path of a disk or image whose bytes are real -> the file that has them."""
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    no_buckets: set[str] = field(default_factory=set)
+    """Buckets that don't exist; every other does."""
     denied: set[str] = field(default_factory=set)
     """Permissions that the caller lacks."""
     asked: set[str] = field(default_factory=set)
