@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 # https://cloud.google.com/storage/docs/buckets#naming; of folders only what needs no quoting anywhere.
-_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/[A-Za-z0-9._=-]{1,200}){0,4}/?", re.ASCII)
+_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]{0,221}(?:/[A-Za-z0-9._=-]{1,200}){0,4}/?", re.ASCII)
 _GIB = 2**30
 
 

@@ -140,7 +140,9 @@ def test_a_build_that_fails_at_its_disk_image_takes_its_record_along(shop: Works
     assert (objects(shop), shop.left()) == ([], {})
 
 
-@pytest.mark.parametrize("url", ["gs://b", "https://x/y", "gs://bucket/a b", "gs://bucket/$(id)", "gs://bucket/a//b"])
+@pytest.mark.parametrize(
+    "url", ["gs://B", "gs:///a", "https://x/y", "gs://bucket/a b", "gs://bucket/$(id)", "gs://bucket/a//b"]
+)
 def test_only_a_plain_folder_is_taken(url: str) -> None:
     with pytest.raises(BadUsage):
         check_folder(url)
