@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -21,12 +21,13 @@ from kubectl_imagecache.cli.options import (
     complete_pools,
     with_cluster_flags,
 )
+from kubectl_imagecache.cli.roll_progress import Reporter
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.pools import DiskImage
-from kubectl_imagecache.core.roll import Done, RollEvent, RollPlan, Wait
+from kubectl_imagecache.core.roll import Done, RollPlan
 from kubectl_imagecache.core.roll_preflight import OVERRULED, Check, Result
 
 
@@ -282,7 +283,7 @@ def work(tools: Any, choice: Choice, reporter: Reporter, question: str, run: Cal
         with interrupted:
             done = run(tools)
     finally:
-        reporter.end()
+        reporter.clear()
         tools.lock.give()
     if choice.json:
         sys.stdout.write(done_json(done))
@@ -295,39 +296,6 @@ def _confirm(question: str, choice: Choice) -> None:
     if not sys.stdin.isatty():
         raise BadUsage("nobody is there to be asked", "add --yes")
     click.confirm(question, abort=True, err=True)
-
-
-class Reporter:
-    """Prints events: JSON, lines, or on a terminal lines with one that changes while waiting."""
-
-    def __init__(self, out: TextIO, as_json: bool) -> None:
-        self._out, self._json = out, as_json
-        self._last = ""
-        self._open = False
-
-    def say(self, event: RollEvent) -> None:
-        """Print EVENT; what only repeats the last line but for its time is left out where lines stay."""
-        from kubectl_imagecache.render.roll import event_json, event_line
-
-        if self._json:
-            self._out.write(event_json(event))
-            self._out.flush()
-            return
-        line = event_line(event)
-        waits = isinstance(event.step, Wait)
-        if self._out.isatty():
-            self._out.write(f"\r\x1b[K{line}" + ("" if waits else "\n"))
-            self._open = waits
-        elif line[8:] != self._last:
-            self._out.write(f"{line}\n")
-        self._last = line[8:]
-        self._out.flush()
-
-    def end(self) -> None:
-        """End the line that is open."""
-        if self._open:
-            self._out.write("\n")
-            self._open = False
 
 
 class Interrupts:

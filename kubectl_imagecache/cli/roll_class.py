@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from kubectl_imagecache.cli.roll import Choice, Reporter, fits, work
+from kubectl_imagecache.cli.roll import Choice, fits, work
+from kubectl_imagecache.cli.roll_progress import Reporter
 from kubectl_imagecache.clients.compute import Compute
 from kubectl_imagecache.clients.kube.classes import ClassKube
 from kubectl_imagecache.clients.kube.transport import Transport

@@ -35,9 +35,10 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_preflight import Check
-from kubectl_imagecache.render.text import neutral
+from kubectl_imagecache.render.text import count, cut, neutral
 
 _MARKS = {DRAINING: "empty {}", SOAKING: "begin to soak: {}", BACK: "turn back: mark {}"}
+_BAR = 24
 MOST = 4
 """Names in one line."""
 
@@ -102,6 +103,20 @@ def event_line(event: RollEvent) -> str:
     what = words(event.step) if event.step is not None else f"try again: {event.note}"
     left = f" ({event.pods_left} pods to move)" if event.pods_left and isinstance(event.step, Evict | Wait) else ""
     return neutral(f"{event.at:%H:%M:%S}  {what}{left}")
+
+
+def live_lines(event: RollEvent, most: int, cells: int) -> list[str]:
+    """What is going on, in lines of at most CELLS: the step, and how many of the MOST pods have moved."""
+    what = words(event.step) if event.step is not None else f"try again: {event.note}"
+    lines = [cut(neutral(f"{event.at:%H:%M:%S}  {what}"), cells)]
+    pools = [f"{pool} {count(number, 'node')}" for pool, number in event.nodes.items()]
+    if most and pools:
+        share = (most - event.pods_left) / most
+        bar = "#" * int(share * _BAR)
+        lines.append(cut(f"          [{bar:.<{_BAR}}] {most - event.pods_left:,} of {count(most, 'pod')} moved", cells))
+    if pools:
+        lines.append(cut(neutral(f"          {' -> '.join(pools[:MOST])}"), cells))
+    return lines
 
 
 def event_json(event: RollEvent) -> str:

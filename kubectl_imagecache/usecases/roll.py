@@ -78,8 +78,8 @@ def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
 
 
 def _event(plan: RollPlan, view: RollView, step: Any) -> RollEvent:
-    source = view.new if plan.back else view.old
-    counts: dict[str, int] = {}
+    source, target = (view.new, view.old) if plan.back else (view.old, view.new)
+    counts = {pool.name: 0 for pool in (source, target) if pool is not None}
     for node in view.nodes:
         counts[node.pool] = counts.get(node.pool, 0) + 1
     names_of = {node.name for node in view.nodes if source is not None and node.pool == source.name}

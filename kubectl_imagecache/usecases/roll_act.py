@@ -38,6 +38,7 @@ from kubectl_imagecache.core.roll import (
     Scale,
     Sweep,
     Uncordon,
+    Wait,
 )
 from kubectl_imagecache.core.roll_drain import AGAIN
 from kubectl_imagecache.core.surge import first_batch
@@ -143,7 +144,9 @@ def _follow(tools: Tools, run: Run, step: Create | Scale | Grow | Delete, operat
         if tools.interrupted():
             return
         tools.lock.renew()
-        taken_s = (tools.clock.now() - began).total_seconds()
+        now = tools.clock.now()
+        tools.say(RollEvent(now, Wait(f"GKE is at it ({operation.name})")))
+        taken_s = (now - began).total_seconds()
         pause(tools, min(POLL_MOST_S, max(POLL_S, POLL_SHARE * taken_s)))
         try:
             operation = tools.gke.operation(operation.name)
