@@ -43,7 +43,7 @@ from kubectl_imagecache.sandbox.scenarios.stage import (
 )
 from kubectl_imagecache.sandbox.scenarios.workloads import Workload, add_namespaces
 
-SERVICES = 100
+SERVICES, TEAMS = 100, 20
 IMAGES = (f"{shelf.GATEWAY}:7.13.2", f"{shelf.OTEL}:0.112.0")
 BUDGET = "20%"
 """Of a service's pods may be missing."""
@@ -54,7 +54,7 @@ def build(sandbox: Sandbox, nodes: int, pods: int, latency_s: float) -> None:
     stage = Stage(sandbox.world, sandbox.catalog, sandbox.kube, sandbox.cloud, sandbox.cluster, sandbox.settings.now)
     for metric in ("CPUS", "N2_CPUS", "INSTANCES", "DISKS_TOTAL_GB", "SSD_TOTAL_GB", "IN_USE_ADDRESSES"):
         stage.cloud.limit(metric, 1e9)
-    add_namespaces(stage, ["serving"])
+    add_namespaces(stage, {f"team-{number % TEAMS:02}" for number in range(SERVICES)})
     for disk in ("cache-1", "cache-2"):
         add_disk_image(stage, DiskImageSpec(disk, IMAGES))
     zones = tuple(f"{LOCATION}-{zone}" for zone in "abc") if nodes % 3 == 0 else (f"{LOCATION}-a",)
@@ -62,12 +62,13 @@ def build(sandbox: Sandbox, nodes: int, pods: int, latency_s: float) -> None:
     names = [str(node["metadata"]["name"]) for node in nodes_of(stage, "web")]
     for number in range(SERVICES):
         count = pods // SERVICES + (number < pods % SERVICES)
-        workload = Workload(f"service-{number:03}", IMAGES, "", count, "serving", cpu="100m")
+        team = f"team-{number % TEAMS:02}"
+        workload = Workload(f"service-{number:03}", IMAGES, "", count, team, cpu="100m")
         owner = replica_set(stage, workload, {ENDS_AFTER: f"{latency_s:g}"})
         pod = running_pod(stage, workload, owner)
         first = number * 7 % nodes  # So that not every service begins at the same node.
         stage.kube.add_bulk_pods(pod, placements(owner["metadata"]["name"], count, names[first:] + names[:first]))
-        about = {"name": workload.name, "namespace": "serving"}
+        about = {"name": workload.name, "namespace": team}
         spec = {"maxUnavailable": BUDGET, "selector": {"matchLabels": {"app": workload.name}}}
         stage.kube.create({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": about, "spec": spec})
     sandbox.world.clock.advance(60)

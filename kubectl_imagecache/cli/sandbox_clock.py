@@ -6,11 +6,14 @@ import json
 import threading
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kubectl_imagecache.core.clock import LiveClock, SystemClock
 from kubectl_imagecache.core.errors import BadUsage, Unavailable
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 CONTROL = "KUBECTL_IMAGECACHE_SANDBOX_CONTROL"
 """Environment variable: the address of a sandbox's Kubernetes port, under which /_sandbox/ steers its time."""
@@ -18,11 +21,13 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class SandboxClock:
-    """A sandbox's virtual time, over its control API; for use by one thread at a time."""
+    """A sandbox's virtual time, over one connection to its control API."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._version = 0
+        self._connection: HTTPConnection | None = None
+        self._lock = threading.Lock()
 
     def now(self) -> datetime:
         """The sandbox's present; Unavailable if it is gone."""
@@ -47,20 +52,19 @@ class SandboxClock:
         return self._version
 
     def _ask(self, what: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        import http.client
+        from http.client import HTTPConnection, HTTPException
 
         method, content = ("GET", None) if body is None else ("POST", json.dumps(body).encode())
-        try:
-            connection = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=60)
+        with self._lock:
+            connection = self._connection or HTTPConnection(urlsplit(self._url).netloc, timeout=60)
             try:
                 connection.request(method, f"/_sandbox/{what}", content)
                 found: dict[str, Any] = json.loads(connection.getresponse().read())
-            finally:
+            except (OSError, ValueError, HTTPException) as error:
                 connection.close()
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise Unavailable(f"the sandbox at {self._url} does not answer", "is it still running?") from error
-        self._version = int(found.get("version", 0))
-        return found
+                raise Unavailable(f"the sandbox at {self._url} does not answer", "is it still running?") from error
+            self._connection, self._version = connection, int(found.get("version", 0))
+            return found
 
 
 def work_clock(env: Mapping[str, str]) -> LiveClock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -28,14 +29,16 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
         _check_interrupted(tools, plan)
         try:
             tools.lock.renew()
+            thinks = time.thread_time()
             plan, view, step = _next(tools, plan, run)
             tools.say(_event(plan, view, step))
+            thought_s = time.thread_time() - thinks
             if isinstance(step, Done):
                 return step
             if isinstance(step, Stop):
                 raise Stopped(step.why, step.hint)
             if isinstance(step, Wait):
-                rest(tools, step.seconds)
+                rest(tools, step.seconds, thought_s)
             else:
                 act(tools, plan, view, run, step)
             trouble, busy = 0, tools.clock.now()

@@ -173,9 +173,10 @@ def _evict(tools: Tools, run: Run, step: Evict) -> None:
             refused[pod.owner_uid] = answer
         return pod, answer
 
-    for pod, answer in each(tools, ask, step.pods):
+    answers = each(tools, ask, step.pods)
+    now = tools.clock.now()
+    for pod, answer in answers:
         before = run.blocked.pop(pod.uid, None)
         if not answer.done:
-            now = tools.clock.now()
             again = now + timedelta(seconds=max(ASK_AGAIN_S, answer.wait_s or 0.0))
             run.blocked[pod.uid] = Blocked(answer.why, before.since if before else now, again)

@@ -21,7 +21,9 @@ THREADS = 12
 SLICE_S = 5.0
 """Longest sleep between two looks at Ctrl-C."""
 GATHER_S = 0.2
-"""Changes come in bursts: so long after the first one a new look is taken."""
+"""Changes come in bursts: so long after the first one, at least, a new look is taken."""
+GATHER_SHARE = 2.0
+"""At least so many times as long as the last look took to think about: looking must not take all the time."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,11 +79,14 @@ def pause(tools: Tools, seconds: float) -> None:
         seconds -= SLICE_S
 
 
-def rest(tools: Tools, seconds: float) -> None:
-    """Let SECONDS pass, less if something changes that a roll looks at, or as `pause` does."""
+def rest(tools: Tools, seconds: float, thought_s: float = 0.0) -> None:
+    """Let SECONDS pass, less if something changes that a roll looks at, or as `pause` does.
+
+    THOUGHT_S is the CPU time that the last look took.
+    """
     while seconds > 0 and not tools.interrupted():
         if tools.clock.wait(min(seconds, SLICE_S), tools.kube.changed):
-            tools.clock.sleep(GATHER_S)
+            tools.clock.sleep(max(GATHER_S, GATHER_SHARE * thought_s))
             return
         seconds -= SLICE_S
 

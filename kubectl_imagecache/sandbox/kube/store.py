@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from kubectl_imagecache.sandbox.clock import VirtualClock
 from kubectl_imagecache.sandbox.kube.kinds import Kind, Obj
 from kubectl_imagecache.sandbox.kube.quantities import Requests, pod_requests
@@ -76,7 +78,7 @@ class Entry:
 
     def parsed(self, kind: Kind) -> Obj:
         """The object as fresh dicts that the caller may change."""
-        obj: Obj = json.loads(self.raw)
+        obj: Obj = msgspec.json.decode(self.raw)
         return {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
 
 
@@ -311,7 +313,11 @@ def _dump(obj: Obj) -> bytes:
     """JSON without apiVersion and kind, metadata first."""
     body = {"metadata": obj["metadata"]}
     body |= {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-    return _ENCODE(body).encode()
+    try:
+        found = msgspec.json.encode(body)
+    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON allows.
+        found = b"\xff"
+    return found if found.isascii() else _ENCODE(body).encode()
 
 
 def _restamped(body: bytes, before: str, version: int) -> bytes:
