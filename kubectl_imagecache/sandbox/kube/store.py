@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from kubectl_imagecache.sandbox.clock import VirtualClock
 from kubectl_imagecache.sandbox.kube.kinds import Kind, Obj
 from kubectl_imagecache.sandbox.kube.quantities import Requests, pod_requests
@@ -78,7 +76,7 @@ class Entry:
 
     def parsed(self, kind: Kind) -> Obj:
         """The object as fresh dicts that the caller may change."""
-        obj: Obj = msgspec.json.decode(self.raw)
+        obj: Obj = json.loads(self.raw)
         return {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
 
 
@@ -313,11 +311,7 @@ def _dump(obj: Obj) -> bytes:
     """JSON without apiVersion and kind, metadata first."""
     body = {"metadata": obj["metadata"]}
     body |= {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-    try:
-        found = msgspec.json.encode(body)
-    except UnicodeEncodeError:  # Half of a surrogate pair, which JSON allows.
-        found = b"\xff"
-    return found if found.isascii() else _ENCODE(body).encode()
+    return _ENCODE(body).encode()
 
 
 def _restamped(body: bytes, before: str, version: int) -> bytes:
