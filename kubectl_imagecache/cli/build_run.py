@@ -16,6 +16,7 @@ from kubectl_imagecache.cli.answer import Progress, policy, screen
 from kubectl_imagecache.cli.build_order import order_of, wishes_of
 from kubectl_imagecache.cli.build_progress import teller
 from kubectl_imagecache.cli.build_roll import HandOver
+from kubectl_imagecache.cli.build_unused import keep_recent
 from kubectl_imagecache.cli.connect import Surrounding, connected, http_of, live, scope_of, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
@@ -29,7 +30,7 @@ from kubectl_imagecache.clients.storage import StoredObject
 from kubectl_imagecache.clients.target import gcloud_config
 from kubectl_imagecache.core.build import ImageState
 from kubectl_imagecache.core.build_requests import unpack_plan
-from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, NotPermitted, UserError
 from kubectl_imagecache.core.plan import BuildPlan, Vm, check_folder
 from kubectl_imagecache.core.plan_json import from_json, to_json
 from kubectl_imagecache.core.pools import DiskImageRef
@@ -96,6 +97,8 @@ def run(pools: tuple[str, ...], flags: Flags, build: BuildFlags, roll: Mapping[s
             return _go(session, saved, lambda taken: saved)
         wishes = wishes_of(build)
         pool, project = _observed(session, pools)
+        if pool and build.unused_for is not None:
+            wishes = keep_recent(wishes, pool, build.seen_in, build.unused_for, around.clock.now())
         vm = _vm(session, pool, project)
         order = order_of(flags, build, vm, wishes, policy(flags, settings).rate)
         pin = Registry.from_env(around.env).pinned_many
@@ -176,6 +179,7 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
             plan = _free(compute, plan, again)
         elif name := _same(compute, plan):
             return _then_roll(session, plan, name, _already(session, name))
+        plan = _joined(compute, plan)
     if build.preflight and not flags.from_folder:
         warnings += _preflight(session, compute, plan)
     if build.save_plan:
@@ -195,6 +199,22 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
         then = f", and then move all pods away from {plan.pool}" if session.roll else ""
         click.confirm(f"Build it now{then}?", abort=True, err=True)
     return _then_roll(session, plan, plan.output.ref.name, _build(session, compute, plan))
+
+
+def _joined(compute: BuildCompute, plan: BuildPlan) -> BuildPlan:
+    """PLAN, or that of a build of the very same disk image which is under way in another zone: it is gone on with."""
+    try:
+        vms = compute.vms_of_plan(plan.hash)
+    except NotPermitted:
+        return plan  # Two builds of one plan do no harm: the second finds the name taken.
+    for vm in vms:
+        if vm.name == plan.build:
+            continue
+        theirs = unpack_plan(vm.packed_plan, vm.name)
+        if theirs.output.ref == plan.output.ref:
+            sys.stderr.write(f"note: {vm.name} builds it already in {vm.zone}: that build is gone on with\n")
+            return theirs
+    return plan
 
 
 def _then_roll(session: Session, plan: BuildPlan, name: str, built: int) -> int:

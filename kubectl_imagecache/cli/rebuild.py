@@ -30,6 +30,8 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags, **roll: Any
       {program} rebuild gpu-a100 --roll --max-unavailable 2 --soak 30m
       # The same on a sandbox
       {program} rebuild inference --sandbox
+      # Drop only what nobody has used for a month, as recordings tell
+      {program} rebuild gpu-a100 --unused-for 30d --seen-in pulls.jsonl
       # Without any cluster
       {program} rebuild --image nvcr.io/nvidia/tritonserver:24.10-py3 --project p --zone us-central1-a
       # Review a plan, keep it in git, build just that
@@ -40,7 +42,8 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags, **roll: Any
 
     \b
     Every reference is pinned to a digest first. What the pool uses goes on the
-    disk; what nothing uses now is dropped, unless --keep names it.
+    disk; what nothing uses now is dropped, unless --keep names it or
+    --unused-for finds that it was used lately.
     """
     _check(pools, flags, build)
     from kubectl_imagecache.cli.build_run import run
@@ -61,6 +64,12 @@ def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
         raise BadUsage(f"--{whole[0]} says what is built: name no pool or image with it")
     if not (whole or pools or build.images or build.files or build.manifests):
         raise BadUsage("nothing is named to build", "name a pool, or images with --image or --from-file")
+    if (build.unused_for is not None) != bool(build.seen_in):
+        raise BadUsage(
+            "--unused-for and --seen-in go together", "`pulls --watch FILE` records what is used: --seen-in FILE"
+        )
+    if build.seen_in and not pools:
+        raise BadUsage("--unused-for needs a pool", "it is about what is on the pool's disk now")
     if build.roll:
         _check_roll(pools, flags, build)
     if build.verify_only:

@@ -32,6 +32,9 @@ class BuildFlags:
     manifests: tuple[Path, ...]
     k8s_namespace: str
     keep: tuple[str, ...]
+    unused_for: float | None
+    """Seconds."""
+    seen_in: tuple[Path, ...]
     drop: tuple[str, ...]
     arch: str
     max_disk_size: int | None
@@ -93,6 +96,12 @@ def _bytes(text: str) -> int:
     return quantities.size(text)
 
 
+def _span(text: str) -> float:
+    from kubectl_imagecache.cli import quantities
+
+    return quantities.span(text)
+
+
 def _headroom(text: str) -> float:
     from kubectl_imagecache.cli import quantities
 
@@ -122,6 +131,15 @@ def _options() -> Iterator[Callable[[Any], Any]]:
         _WHAT, "--manifests-namespace", "--k8s-namespace", "k8s_namespace", default="", help="Only of this namespace."
     )
     yield option(_WHAT, "--keep", multiple=True, metavar="PATTERN", help="Keep cached images that nothing uses now.")
+    yield option(
+        _WHAT,
+        "--unused-for",
+        type=Quantity("duration", _span),
+        help="Drop only what nobody has used for so long (30d), as --seen-in tells; default: what nothing uses now.",
+    )
+    yield option(
+        _WHAT, "--seen-in", multiple=True, type=_FILE, help="A recording of `pulls --watch FILE` (repeatable)."
+    )
     yield option(_WHAT, "--drop", multiple=True, metavar="PATTERN", help="Leave used images out.")
     yield option(_WHAT, "--arch", default="", help="amd64 or arm64; default the pool's.")
     yield from _disk(option)

@@ -225,11 +225,16 @@ class BuildCompute:
 
     def vms(self, build: str = "") -> list[BuildVm]:
         """The builder VMs of all zones, or of one BUILD."""
-        return [_vm(item) for item in self._everywhere("instances", build, _Instance, "compute.instances.list")]
+        return [_vm(item) for item in self._everywhere("instances", _of(build), _Instance, "compute.instances.list")]
+
+    def vms_of_plan(self, hash_: str) -> list[BuildVm]:
+        """The builder VMs of all zones that build the plan with that hash."""
+        found = self._everywhere("instances", f"imagecache-plan={hash_}", _Instance, "compute.instances.list")
+        return [_vm(item) for item in found if item.name == item.labels.get("imagecache-build")]
 
     def disks(self, build: str = "") -> list[BuildDisk]:
         """The disks of builds in all zones, or of one BUILD."""
-        found = self._everywhere("disks", build, _Disk, "compute.disks.list")
+        found = self._everywhere("disks", _of(build), _Disk, "compute.disks.list")
         return [
             BuildDisk(
                 d.name,
@@ -248,9 +253,8 @@ class BuildCompute:
         found = self.listed(path, f"labels.{label}={value}" if value else f"labels.{label}:*", "compute.images.list")
         return [_image(msgspec.convert(item, _Image), self.project) for item in found]
 
-    def _everywhere(self, collection: str, build: str, kind: type[_T], permission: str) -> list[_T]:
-        test = f"labels.imagecache-build={build}" if build else "labels.imagecache-build:*"
-        found = self.listed(f"{self._project()}/aggregated/{collection}", test, permission)
+    def _everywhere(self, collection: str, label: str, kind: type[_T], permission: str) -> list[_T]:
+        found = self.listed(f"{self._project()}/aggregated/{collection}", f"labels.{label}", permission)
         scopes = (item for scope in found for item in scope.get(collection) or ())
         return [msgspec.convert(item, kind) for item in scopes]
 
@@ -301,6 +305,10 @@ class BuildCompute:
 
     def _zonal(self, zone: str, rest: str) -> str:
         return f"{self._project()}/zones/{quote(zone, safe='')}/{rest}"
+
+
+def _of(build: str) -> str:
+    return f"imagecache-build={build}" if build else "imagecache-build:*"
 
 
 def _image_path(ref: DiskImageRef) -> str:

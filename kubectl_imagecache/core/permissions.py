@@ -45,6 +45,7 @@ BUILD = Grant(
 _LOOK = (
     "compute.diskTypes.get",
     "compute.images.list",
+    "compute.instances.list",
     "compute.machineTypes.get",
     "compute.networks.get",
     "compute.projects.get",

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from kubectl_imagecache.sandbox.faults import Fault
+from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
 from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left
 
@@ -64,3 +64,15 @@ def test_a_refusal_names_the_permission(program: Program) -> None:
         found = program.imagecache("disks", "list", **sandbox.env())
         assert (found.returncode, found.stdout) == (1, "")
         assert found.stderr.startswith("error: not permitted: compute.disks.list on projects/sandbox-project")
+
+
+def test_the_same_plan_in_another_zone_joins_the_build_that_is_under_way(program: Program) -> None:
+    with cloud() as sandbox:
+        build = leave_a_vm(program, sandbox)
+        sandbox.world.faults = Faults()
+        joined = program.imagecache("rebuild", "--yes", *NAMED[:-1], "europe-west4-c", **sandbox.env())
+        assert joined.returncode == 0, joined.stderr
+        assert f"note: {build} builds it already in europe-west4-b: that build is gone on with\n" in joined.stderr
+        assert builds(sandbox) == {build}
+        (image,) = left(sandbox)
+        assert image.startswith("images/imagecache-")
