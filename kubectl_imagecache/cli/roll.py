@@ -22,13 +22,16 @@ from kubectl_imagecache.cli.options import (
     with_cluster_flags,
 )
 from kubectl_imagecache.cli.roll_progress import Reporter
+from kubectl_imagecache.cli.roll_strategy import strategy_options, with_strategy
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.iac import FORMATS
 from kubectl_imagecache.core.pools import DiskImage
 from kubectl_imagecache.core.roll import Done, RollPlan
-from kubectl_imagecache.core.roll_preflight import OVERRULED, Check, Result
+from kubectl_imagecache.core.roll_checks import Check, Result
+from kubectl_imagecache.core.roll_preflight import OVERRULED
+from kubectl_imagecache.core.roll_room import forced
 
 
 def _seconds(text: str) -> float:
@@ -107,6 +110,7 @@ class Choice:
 @click.command(cls=Command)
 @click.argument("pool", shell_complete=complete_pools, required=False, default="")
 @_roll_options
+@strategy_options
 @with_cluster_flags
 def roll(pool: str, flags: Flags, **given: Any) -> int:
     """Move a node pool to a new disk image, without hurting what runs on it.
@@ -165,9 +169,9 @@ def _check_what(pool: str, choice: Choice, given: Mapping[str, Any]) -> None:
 
 
 def plan_of(pool: str, given: Mapping[str, Any]) -> RollPlan:
-    """What the flags say, but for the disk image."""
+    """What the flags say, but for the disk image; raises BadUsage."""
     until = given["not_after"]
-    return RollPlan(
+    plan = RollPlan(
         pool,
         back=given["rollback"],
         repin=given["repin"],
@@ -181,6 +185,7 @@ def plan_of(pool: str, given: Mapping[str, Any]) -> RollPlan:
         allow=frozenset(given["allow"]),
         not_after=datetime.fromtimestamp(until, timezone.utc) if until is not None else None,
     )
+    return with_strategy(plan, given)
 
 
 def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env: Mapping[str, str]) -> int:
@@ -191,6 +196,7 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     from kubectl_imagecache.clients.gke_roll import RollGke
     from kubectl_imagecache.clients.google_http import GoogleHttp
     from kubectl_imagecache.clients.kube import Kube
+    from kubectl_imagecache.clients.kube.probe import ProbeKube
     from kubectl_imagecache.clients.kube.roll import RollKube
     from kubectl_imagecache.clients.retry import Pace
     from kubectl_imagecache.clients.target import gcloud_config, guess
@@ -211,7 +217,7 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     roll_kube = RollKube(kube.transport, clock.reached)
     lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended, lambda text: click.echo(text, err=True))
     reporter = Reporter(sys.stdout, choice.json)
-    tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say)
+    tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say, probes=ProbeKube(kube.transport))
     if choice.compute_class:
         from kubectl_imagecache.cli.roll_class import run_class
 
@@ -268,22 +274,49 @@ def _work(tools: Any, plan: RollPlan, choice: Choice, reporter: Reporter) -> int
     from kubectl_imagecache.usecases.roll import roll as run
 
     where = "back to" if plan.back else "away from"
-    return work(tools, choice, reporter, f"Move all pods {where} {plan.pool} now?", lambda able: run(able, plan))
+    warn_of_force(plan)
+    # What is urgent is not for the next window.
+    back = replace(plan, back=True, disk=None, windows=(), not_after=None)
+    again = None if plan.back else lambda able: run(able, back)
+    return work(tools, choice, reporter, f"Move all pods {where} {plan.pool} now?", lambda able: run(able, plan), again)
 
 
-def work(tools: Any, choice: Choice, reporter: Reporter, question: str, run: Callable[[Any], Done]) -> int:
-    """Ask QUESTION, take the lock, RUN, and print the end; raises what RUN raises."""
+def warn_of_force(plan: RollPlan) -> None:
+    """Say loudly that pods may be deleted, if they may."""
+    if plan.force_after_s is not None:
+        click.echo(f"warning: {forced(plan.force_after_s)}", err=True)
+
+
+def work(
+    tools: Any,
+    choice: Choice,
+    reporter: Reporter,
+    question: str,
+    run: Callable[[Any], Done],
+    back: Callable[[Any], Done] | None = None,
+) -> int:
+    """Ask QUESTION, take the lock, RUN, and print the end; raises what RUN raises.
+
+    Where RUN stops, whoever is there is asked whether to go on or BACK (None: the command run again goes back).
+    """
+    from kubectl_imagecache.cli.roll_question import answered
     from kubectl_imagecache.render.roll import done_json
 
     _confirm(question, choice)
-    interrupted = Interrupts()
-    tools = replace(tools, interrupted=interrupted.asked)
     tools.lock.take()
+
+    def held(way: Callable[[Any], Done]) -> Done:
+        interrupted = Interrupts()
+        try:
+            with interrupted:
+                tools.lock.renew()
+                return way(replace(tools, interrupted=interrupted.asked))
+        finally:
+            reporter.clear()
+
     try:
-        with interrupted:
-            done = run(tools)
+        done = answered(lambda: held(run), (lambda: held(back)) if back else None, not (choice.yes or choice.json))
     finally:
-        reporter.clear()
         tools.lock.give()
     if choice.json:
         sys.stdout.write(done_json(done))

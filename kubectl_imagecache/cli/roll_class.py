@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from kubectl_imagecache.cli.roll import Choice, fits, work
+from kubectl_imagecache.cli.roll import Choice, fits, warn_of_force, work
 from kubectl_imagecache.cli.roll_progress import Reporter
 from kubectl_imagecache.clients.compute import Compute
 from kubectl_imagecache.clients.kube.classes import ClassKube
@@ -24,6 +24,9 @@ def run_class(
 ) -> int:
     """Do with the ComputeClass what CHOICE says; the exit code. Raises what the use cases raise."""
     classes = ClassKube(transport, choice.force_conflicts)
+    if plan.surge is not None or plan.size is not None or plan.canary:
+        text = "--strategy, --surge, --max-surge and --canary are for pools: a ComputeClass's nodes come as pods wait"
+        raise BadUsage(text, "leave them out")
     able = ClassTools(tools, classes, choice.compute_class, tools.gke.target.project)
     if choice.emit:
         return _emit(able, plan, choice.emit)
@@ -36,6 +39,7 @@ def run_class(
         return 5
     if choice.dry_run:
         return 0
+    warn_of_force(plan)
     where = "back to the former disk image of" if back else "off the old nodes of"
     question = f"Move all pods {where} ComputeClass {able.name} now?"
     return work(tools, choice, reporter, question, lambda held: roll_class(replace(able, tools=held), plan))

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.class_roll import ClassView, foreseen, old_nodes
 from kubectl_imagecache.core.roll import RollPlan
-from kubectl_imagecache.core.roll_preflight import Check, Facts, Result, checklist
+from kubectl_imagecache.core.roll_checks import Check, Result
+from kubectl_imagecache.core.roll_preflight import Facts, checklist
 
 _SHARED = (
     *("disk-image", "disk-deprecated", "reach", "label", "unmanaged-pods", "safe-to-evict"),
-    *("local-data", "host-path", "zonal-volumes", "not-ready", "selectors", "budgets"),
+    *("local-data", "host-path", "volumes", "not-ready", "selectors", "budgets"),
+    *("double-budgets", "force-after"),
 )
 """Checks of a pool's roll that mean the same here."""
 

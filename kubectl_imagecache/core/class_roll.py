@@ -32,6 +32,7 @@ from kubectl_imagecache.core.roll import (
 )
 from kubectl_imagecache.core.roll_decide import repin, shown_by_label
 from kubectl_imagecache.core.roll_drain import drain
+from kubectl_imagecache.core.roll_timing import in_time
 
 MANAGER = "kubectl-imagecache"
 """Our field manager."""
@@ -123,12 +124,7 @@ def restored(rules: list[dict[str, Any]], former: tuple[tuple[dict[str, Any], ..
 
 def decide(plan: RollPlan, view: ClassView) -> Step | ClassStep:
     """What to do next; raises nothing: what can't go on is a Stop."""
-    step = _decide(plan, view)
-    ends = isinstance(step, Wait | Done | Stop)
-    if plan.not_after is not None and view.now >= plan.not_after and not ends:
-        again = "run the same command again in the next window"
-        return Stop(f"no step is begun after {plan.not_after.isoformat()}", again)
-    return step
+    return in_time(plan, view.now, lambda timed: _decide(timed, view))
 
 
 def goes_back(plan: RollPlan, view: ClassView) -> bool:

@@ -137,6 +137,8 @@ class RollPod:
     """nodeSelector's pool; empty if none."""
     selects_class: str = ""
     """nodeSelector's ComputeClass; empty if none."""
+    claims: tuple[str, ...] = ()
+    """Names of its PersistentVolumeClaims."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -161,6 +163,9 @@ class Pin:
     value: str
     by: str = "nodeSelector"
     """`nodeSelector` or `affinity`: only the former is mended by a patch of one field."""
+    down: int | None = None
+    """How many of its pods the rollout of a new template takes down at a time; None: a new one rolls nothing out."""
+    replicas: int = 0
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -213,6 +218,8 @@ class RollPlan:
     """No step is begun outside of them; none: there is no such limit."""
     surge: Surge | None = None
     """Make the new pool, and empty the old one, in batches of so many nodes; None: all at once."""
+    size: Surge | None = None
+    """The new pool's nodes, of all at once; None: as many as the old one has."""
     canary: str = ""
     """The image of which a pod must start fast on a new node before the old pool is touched; empty: none."""
     canary_limit_s: float = 5.0

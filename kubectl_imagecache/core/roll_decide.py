@@ -37,32 +37,15 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_batches import batch, is_leaving
 from kubectl_imagecache.core.roll_drain import drain, moment, nodes_of, wait_for, workload
 from kubectl_imagecache.core.roll_pool import unpacked
-from kubectl_imagecache.core.windows import opened, opens
+from kubectl_imagecache.core.roll_timing import in_time
 
 BUSY = frozenset({"PROVISIONING", "RECONCILING"})
 FAILED = frozenset({"ERROR", "RUNNING_WITH_ERROR"})
-_LOOK_S = 300.0
-"""Longest wait for a window between two looks."""
 
 
 def decide(plan: RollPlan, view: RollView) -> Step:
     """What to do next; raises nothing: what can't go on is a Stop."""
-    since = opened(plan.windows, view.now)
-    if plan.windows and plan.began is not None:
-        # What nobody is allowed to work at is not late.
-        plan = replace(plan, began=max(plan.began, since) if since is not None else None)
-    step = _decide(plan, view)
-    if isinstance(step, Wait | Done | Stop):
-        return step
-    if plan.not_after is not None and view.now >= plan.not_after:
-        return Stop(
-            f"no step is begun after {plan.not_after.isoformat()}", "run the same command again in the next window"
-        )
-    then = opens(plan.windows, view.now) if since is None else None
-    if then is not None:
-        text = f"no step is begun before {then.isoformat()}, when the maintenance window opens"
-        return Wait(text, min(_LOOK_S, (then - view.now).total_seconds()))
-    return step
+    return in_time(plan, view.now, lambda timed: _decide(timed, view))
 
 
 def goes_back(plan: RollPlan, view: RollView) -> bool:

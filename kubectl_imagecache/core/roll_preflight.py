@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.iac import tools
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
 from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
-
-
-class Result(Enum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    REFUSE = "refuse"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the checklist."""
-
-    name: str
-    """What --allow takes, where it can be overruled."""
-    result: Result
-    text: str
-    details: tuple[str, ...] = ()
-    """The things that are meant, each with what mends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A PodDisruptionBudget that covers pods of the pool."""
-
-    name: str
-    """NAMESPACE/NAME."""
-    allowed: int
-    """Disruptions it allows now."""
-    pods: tuple[str, ...]
-    """NAMESPACE/NAME of those on the pool."""
+from kubectl_imagecache.core.roll_checks import Budget, Check, Result
+from kubectl_imagecache.core.roll_room import Room, checks, rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +33,37 @@ class Facts:
     """The cluster's."""
     others_busy: tuple[str, ...] = ()
     """Pools that are being changed, with their states."""
-    autoscaled_to: int = 0
-    """New nodes."""
     pods: tuple[RollPod, ...] = ()
     """On the pool's nodes."""
     pins: tuple[Pin, ...] = ()
     budgets: tuple[Budget, ...] | None = None
     quotas: tuple[Quota, ...] | None = None
     version_offered: bool | None = None
+    room: Room = field(default_factory=Room)
 
 
-OVERRULED = ("unmanaged-pods", "safe-to-evict", "selectors", "quota", "disk-deprecated")
+OVERRULED = (
+    "unmanaged-pods",
+    "safe-to-evict",
+    "selectors",
+    "quota",
+    "disk-deprecated",
+    "pod-addresses",
+    "volumes",
+    "double-budgets",
+)
 """Checks whose refusal --allow turns into a warning."""
 
 
 def checklist(plan: RollPlan, facts: Facts) -> tuple[Check, ...]:
     """All checks, in the order in which they are read; those in PLAN.allow are refusals no more."""
-    checks = [*_disk(facts), *_pool(facts), *_pods(facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
+    found = [*_disk(facts), *_pool(facts), *_pods(plan, facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
+    found += checks(plan, facts.room, facts.pods, facts.budgets or ())
     return tuple(
         Check(check.name, Result.WARN, check.text, check.details)
         if check.result is Result.REFUSE and check.name in plan.allow and check.name in OVERRULED
         else check
-        for check in checks
+        for check in found
     )
 
 
@@ -141,9 +119,9 @@ def _pool(facts: Facts) -> Iterable[Check]:
         yield Check("infrastructure-as-code", Result.WARN, text, (f"commit what --emit {tool.emit} prints",))
 
 
-def _pods(facts: Facts) -> Iterable[Check]:
+def _pods(plan: RollPlan, facts: Facts) -> Iterable[Check]:
     moving = [pod for pod in facts.pods if not pod.stays]
-    yield Check("pods", Result.OK, f"{len(moving)} pods will move to {facts.autoscaled_to} new nodes")
+    yield Check("pods", Result.OK, f"{len(moving)} pods will move to {_new_nodes(plan, facts)} new nodes")
     for name, result, text, found in (
         (
             "unmanaged-pods",
@@ -158,6 +136,10 @@ def _pods(facts: Facts) -> Iterable[Check]:
     ):
         if found:
             yield Check(name, result, f"{len(found)} pods {text}", tuple(map(str, found)))
+
+
+def _new_nodes(plan: RollPlan, facts: Facts) -> int:
+    return facts.room.extra(plan) if plan.surge is None else sum(facts.room.sizes)
 
 
 def _no_owner(pods: list[RollPod]) -> list[RollPod]:
@@ -176,7 +158,7 @@ def _selectors(plan: RollPlan, facts: Facts) -> Check:
 def _mend(pin: Pin, plan: RollPlan) -> str:
     if not pin.mendable:
         return "; change it by hand"
-    return "; --repin changes it" + (" (as asked)" if plan.repin else "")
+    return "; --repin changes it" + (" (as asked)" if plan.repin else "") + rollout(pin)
 
 
 def _budgets(facts: Facts) -> Check:
@@ -196,4 +178,4 @@ def _quota(facts: Facts) -> Check:
     if not short:
         return Check("quota", Result.OK, "the region's quotas have room for the new nodes")
     details = tuple(f"{q.metric}: {q.used:g} of {q.limit:g} used, {q.needed:g} needed" for q in short)
-    return Check("quota", Result.REFUSE, "there is no quota for twice the nodes", details)
+    return Check("quota", Result.REFUSE, "there is no quota for the new nodes", details)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubectl_imagecache.core.errors import BadUsage
@@ -36,3 +37,10 @@ def a_zone(nodes: int, zones: int) -> int:
 def first_batch(surge: Surge, nodes: int, zones: int) -> int:
     """How many nodes a zone a batch has, in a pool of NODES: at least one, so more than SURGE where zones are many."""
     return min(max(1, surge.of(nodes) // max(1, zones)), a_zone(nodes, zones))
+
+
+def whole_size(size: Surge | None, sizes: Sequence[int]) -> int:
+    """How many nodes a zone the new pool gets, all at once, for an old one of SIZES, zone by zone."""
+    if size is None:
+        return max(sizes, default=0)
+    return a_zone(size.of(sum(sizes)), len(sizes))

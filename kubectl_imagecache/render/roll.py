@@ -34,7 +34,7 @@ from kubectl_imagecache.core.roll import (
     Uncordon,
     Wait,
 )
-from kubectl_imagecache.core.roll_preflight import Check
+from kubectl_imagecache.core.roll_checks import Check
 from kubectl_imagecache.render.text import count, cut, neutral
 
 _MARKS = {DRAINING: "empty {}", SOAKING: "begin to soak: {}", BACK: "turn back: mark {}"}

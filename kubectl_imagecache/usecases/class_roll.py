@@ -23,8 +23,9 @@ from kubectl_imagecache.core.roll import (
     Stop,
     Wait,
 )
+from kubectl_imagecache.core.roll_checks import Check
 from kubectl_imagecache.core.roll_decide import selects
-from kubectl_imagecache.core.roll_preflight import Check, Facts
+from kubectl_imagecache.core.roll_preflight import Facts
 from kubectl_imagecache.usecases.roll import PATIENCE, QUICK
 from kubectl_imagecache.usecases.roll_act import act
 from kubectl_imagecache.usecases.roll_preflight import budgets_over

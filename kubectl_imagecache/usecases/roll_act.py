@@ -41,7 +41,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_drain import AGAIN
-from kubectl_imagecache.core.surge import first_batch
+from kubectl_imagecache.core.surge import first_batch, whole_size
 from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause
 
@@ -129,7 +129,7 @@ def _successor(tools: Tools, plan: RollPlan, run: Run, now: datetime) -> dict[st
     if not names.groups_of(old):
         raise Stopped(f"GKE names no instance groups of {plan.pool}", "wait until it is RUNNING, and try again")
     sizes, zones = tools.gke.sizes(old), len(old.get("locations") or ()) or 1
-    per_zone, batches = max(sizes, default=0), None
+    per_zone, batches = whole_size(plan.size, sizes), None
     if plan.surge is not None:
         per_zone = first_batch(plan.surge, sum(sizes), zones)
         batches = (sum(sizes), max(1, per_zone) * zones)

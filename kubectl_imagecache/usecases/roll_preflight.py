@@ -14,9 +14,11 @@ from kubectl_imagecache.core import roll_preflight as core
 from kubectl_imagecache.core.errors import NotFound, UserError
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef
 from kubectl_imagecache.core.roll import Pin, RollNode, RollPlan, RollPod
+from kubectl_imagecache.core.roll_checks import Budget, Check
 from kubectl_imagecache.core.roll_decide import selects
 from kubectl_imagecache.core.roll_pool import successor
 from kubectl_imagecache.usecases.roll_observe import untold_pins
+from kubectl_imagecache.usecases.roll_room import room
 from kubectl_imagecache.usecases.roll_tools import Tools
 
 _DISK_METRICS = {"pd-ssd": "SSD_TOTAL_GB", "pd-balanced": "SSD_TOTAL_GB", "pd-standard": "DISKS_TOTAL_GB"}
@@ -35,7 +37,7 @@ class Promised:
         return self.image if ref == self.image.ref else self.compute.disk_image(ref)
 
 
-def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tuple[core.Check, ...]:
+def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tuple[Check, ...]:
     """The checklist of PLAN; raises NotFound for a pool that isn't there, and what the clients raise."""
     if plan.disk is None:
         raise UserError("no disk image is named", "name it with --disk-image")
@@ -49,8 +51,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
     disk = compute.disk_image(plan.disk)
     nodes = {node.name: node for node in tools.kube.nodes(plan.pool)}
     pods = [pod for pod in tools.kube.pods() if pod.node in nodes]
-    per_zone = max(tools.gke.sizes(raw), default=0)
-    count = per_zone * (len(raw.get("locations") or ()) or 1)
+    space = room(tools, cluster, raw, pods)
     facts = core.Facts(
         pool=pool,
         disk=disk,
@@ -60,12 +61,12 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
             for p in cluster.get("nodePools") or ()
             if p.get("status") in ("PROVISIONING", "RECONCILING", "STOPPING")
         ),
-        autoscaled_to=count,
         pods=tuple(pods),
         pins=_pins(tools, plan, raw, pods, nodes),
         budgets=budgets_over(tools, pods),
-        quotas=_quotas(tools, raw, count, disk.size_gb or 0),
+        quotas=_quotas(tools, cluster, raw, space.extra(plan), disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),
+        room=space,
     )
     return core.checklist(plan, facts)
 
@@ -78,7 +79,7 @@ def _pins(
     return tuple(pin for pin in tools.kube.pins() + untold_pins(pods, nodes, old) if selects(pin, old, new))
 
 
-def budgets_over(tools: Tools, pods: list[RollPod]) -> tuple[core.Budget, ...] | None:
+def budgets_over(tools: Tools, pods: list[RollPod]) -> tuple[Budget, ...] | None:
     """The budgets that cover PODS; None if they can't be read."""
     try:
         budgets = tools.kube.budgets()
@@ -90,7 +91,7 @@ def budgets_over(tools: Tools, pods: list[RollPod]) -> tuple[core.Budget, ...] |
         if covered:
             name = f"{budget.metadata.namespace}/{budget.metadata.name}"
             allowed = (budget.status.disruptions_allowed if budget.status else None) or 0
-            found.append(core.Budget(name, allowed, tuple(map(str, covered))))
+            found.append(Budget(name, allowed, tuple(map(str, covered))))
     return tuple(found)
 
 
@@ -116,7 +117,9 @@ def _meets(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return there.get(str(expression.get("operator")), False)
 
 
-def _quotas(tools: Tools, raw: Mapping[str, Any], count: int, cache_gb: int) -> tuple[core.Quota, ...] | None:
+def _quotas(
+    tools: Tools, cluster: Mapping[str, Any], raw: Mapping[str, Any], count: int, cache_gb: int
+) -> tuple[core.Quota, ...] | None:
     config, locations = raw.get("config") or {}, raw.get("locations") or ()
     try:
         region, machine = (
@@ -136,13 +139,25 @@ def _quotas(tools: Tools, raw: Mapping[str, Any], count: int, cache_gb: int) -> 
     known = {str(quota.get("metric")): quota for quota in region.get("quotas") or ()}
     if f"{family}_CPUS" not in known:
         needed["CPUS"] = cpus
-    if not (raw.get("networkConfig") or {}).get("enablePrivateNodes"):
+    if not _private(cluster, raw):
         needed["IN_USE_ADDRESSES"] = count
+    # Both kinds of preemptible nodes have quotas of their own, where they have any.
+    spot = "PREEMPTIBLE_" if config.get("spot") or config.get("preemptible") else ""
+    if f"{spot}CPUS" in known and spot:
+        needed = {metric: amount for metric, amount in needed.items() if not metric.endswith("CPUS")}
+        needed[f"{spot}CPUS"] = cpus
     for accelerator in config.get("accelerators") or ():
         kind = str(accelerator.get("acceleratorType") or "").upper().replace("-", "_").replace("_TESLA", "")
-        needed[f"{kind}_GPUS"] = count * int(accelerator.get("acceleratorCount") or 0)
+        gpus = count * int(accelerator.get("acceleratorCount") or 0)
+        needed[f"{spot if f'{spot}{kind}_GPUS' in known else ''}{kind}_GPUS"] = gpus
     return tuple(
         core.Quota(metric, float(known[metric].get("limit") or 0), float(known[metric].get("usage") or 0), amount)
         for metric, amount in needed.items()
         if metric in known
     )
+
+
+def _private(cluster: Mapping[str, Any], pool: Mapping[str, Any]) -> bool:
+    """Whether the nodes have no external addresses: the pool says so, or for those that don't the cluster."""
+    own = (pool.get("networkConfig") or {}).get("enablePrivateNodes")
+    return bool((cluster.get("privateClusterConfig") or {}).get("enablePrivateNodes") if own is None else own)

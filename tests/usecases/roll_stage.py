@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kubectl_imagecache.clients.google_http import GoogleHttp
 from kubectl_imagecache.clients.http import Http, Limits
 from kubectl_imagecache.clients.kube import Kube
 from kubectl_imagecache.clients.kube.options import KubeOptions
+from kubectl_imagecache.clients.kube.probe import ProbeKube
 from kubectl_imagecache.clients.kube.roll import RollKube
 from kubectl_imagecache.clients.retry import Pace
 from kubectl_imagecache.clients.target import ClusterTarget
@@ -27,11 +29,12 @@ IMAGE = f"{shelf.REDIS}:7.4.1-alpine"
 SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
 
 
-def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
-    """A pool `web` with autoscaling, and on it a Deployment with a budget, and a DaemonSet."""
+def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False, zones: str = "a", cached: Sequence[str] = ()) -> None:
+    """A pool `web` with autoscaling, NODES in each of ZONES, and on it a Deployment with a budget, and a DaemonSet."""
+    layers = frozenset(layer.chain_id for one in cached for layer in sandbox.catalog.cached(one, "amd64").layers)
     for disk in (OLD, NEW):
-        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
-    add_pool(sandbox, nodes)
+        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, layers)
+    add_pool(sandbox, nodes, zones)
     select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
     for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):
         sandbox.kube.create(controller(kind, name, select if kind == "Deployment" else {}))
@@ -39,12 +42,12 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
     sandbox.world.clock.advance(300)
 
 
-def add_pool(sandbox: Sandbox, nodes: int) -> None:
+def add_pool(sandbox: Sandbox, nodes: int, zones: str = "a") -> None:
     """The pool `web`, its nodes there at once."""
-    sandbox.cloud.add_pool(sandbox.cluster, pool_json(nodes))
+    sandbox.cloud.add_pool(sandbox.cluster, pool_json(nodes, zones))
 
 
-def pool_json(nodes: int) -> dict[str, Any]:
+def pool_json(nodes: int, zones: str = "a") -> dict[str, Any]:
     """The pool `web` in GKE's JSON."""
     config = {
         "machineType": "n2-standard-8",
@@ -53,7 +56,8 @@ def pool_json(nodes: int) -> dict[str, Any]:
         "secondaryBootDisks": [{"diskImage": str(OLD), "mode": CACHE}],
         "futureField": {"kept": True},
     }
-    pool = {"name": "web", "initialNodeCount": nodes, "locations": ["europe-west4-a"], "config": config}
+    places = [f"europe-west4-{zone}" for zone in zones]
+    pool = {"name": "web", "initialNodeCount": nodes, "locations": places, "config": config}
     return {**pool, "autoscaling": SCALING}
 
 
@@ -79,7 +83,8 @@ def tools(
     """What a roll works with, in virtual time, its retries too; TIMEOUT_S for one answer (real)."""
     env = {**sandbox.env(), "HOME": str(home)}
     clock = work_clock(env)
-    kube = RollKube(Kube.connect(KubeOptions(request_timeout_s=timeout_s), env, home, clock).transport, clock.reached)
+    transport = Kube.connect(KubeOptions(request_timeout_s=timeout_s), env, home, clock).transport
+    kube = RollKube(transport, clock.reached)
     pace = Pace(lambda: clock.now().timestamp(), clock.sleep)
     target = ClusterTarget(PROJECT, LOCATION, sandbox.cluster, "")
     gke = RollGke(
@@ -87,7 +92,7 @@ def tools(
     )
     lock = Lock(kube, clock, "web", who)
     lock.take()
-    return Tools(kube, gke, clock, lock, events.append)
+    return Tools(kube, gke, clock, lock, events.append, probes=ProbeKube(transport))
 
 
 def settings() -> Settings:

@@ -18,17 +18,20 @@ from kubectl_imagecache.clients.kube.roll_wire import (
     KINDS,
     Budget,
     Node,
+    PersistentVolume,
     Pod,
     Workload,
     node_of,
     pins_of,
     pod_of,
+    volume_of,
 )
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unavailable
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+from kubectl_imagecache.core.roll_room import Volume
 
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
@@ -116,6 +119,11 @@ class RollKube:
     def budgets(self) -> list[Budget]:
         """Every PodDisruptionBudget; raises what Transport.get raises."""
         return whole_list(self._transport, "/apis/policy/v1/poddisruptionbudgets", {}, Budget)[0]
+
+    def volumes(self) -> list[Volume]:
+        """Every PersistentVolume that a claim is bound to; raises what Transport.get raises."""
+        found = whole_list(self._transport, "/api/v1/persistentvolumes", {}, PersistentVolume)[0]
+        return [volume for one in found if (volume := volume_of(one)) is not None]
 
     def patch_node(self, name: str, marks: Mapping[str, str | None], unschedulable: bool | None = None) -> None:
         """Set (None: remove) annotations of a node and, in the same patch, its cordon; a node that is gone is no error.

@@ -10,6 +10,7 @@ from kubectl_imagecache.clients.kube.wire import Object, ObjectMeta, Wire
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN
 from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+from kubectl_imagecache.core.roll_room import Volume
 
 KINDS = {
     "deployments": ("Deployment", "/apis/apps/v1"),
@@ -21,6 +22,8 @@ KINDS = {
 """Where workloads that can select a pool are: resource -> kind, root."""
 _PASSING = frozenset({"", "ContainerCreating", "PodInitializing"})
 _SAFE = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+_ZONES = ("topology.kubernetes.io/zone", "topology.gke.io/zone", "failure-domain.beta.kubernetes.io/zone")
+_HOST = "kubernetes.io/hostname"
 _MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -60,7 +63,12 @@ class Node(Object):
     status: _NodeStatus | None = None
 
 
+class _Claim(Wire):
+    claim_name: str | None = None
+
+
 class _Volume(Wire):
+    persistent_volume_claim: _Claim | None = None
     empty_dir: dict[str, object] | None = None
     host_path: dict[str, object] | None = None
 
@@ -111,7 +119,19 @@ class _JobTemplate(Wire):
     spec: _JobSpec | None = None
 
 
+class _RollingUpdate(Wire):
+    max_unavailable: int | str | None = None
+
+
+class _Strategy(Wire):
+    type: str | None = None
+    rolling_update: _RollingUpdate | None = None
+
+
 class _WorkloadSpec(Wire):
+    replicas: int | None = None
+    strategy: _Strategy | None = None
+    """A Deployment's."""
     template: _Template | None = None
     job_template: _JobTemplate | None = None
 
@@ -127,6 +147,28 @@ class Workload(Object):
     metadata: _Meta
     spec: _WorkloadSpec | None = None
     status: _WorkloadStatus | None = None
+
+
+class _VolumeAffinity(Wire):
+    required: wire.Required | None = None
+
+
+class _ClaimRef(Wire):
+    namespace: str | None = None
+    name: str | None = None
+
+
+class _VolumeSpec(Wire):
+    claim_ref: _ClaimRef | None = None
+    node_affinity: _VolumeAffinity | None = None
+    local: dict[str, object] | None = None
+
+
+class PersistentVolume(Object):
+    """A PersistentVolume."""
+
+    metadata: _Meta
+    spec: _VolumeSpec | None = None
 
 
 class _BudgetStatus(Wire):
@@ -193,8 +235,24 @@ def pod_of(pod: Pod) -> RollPod:
         guarded=(meta.annotations or {}).get(_SAFE) == "false",
         selects_pool=(spec.node_selector or {}).get(POOL_LABEL, ""),
         selects_class=(spec.node_selector or {}).get(CLASS_LABEL, ""),
+        claims=tuple(
+            volume.persistent_volume_claim.claim_name or "" for volume in volumes if volume.persistent_volume_claim
+        ),
         labels=meta.labels or {},
     )
+
+
+def volume_of(volume: PersistentVolume) -> Volume | None:
+    """VOLUME in the roll's words; None if no claim is bound to it."""
+    spec = volume.spec or _VolumeSpec()
+    if spec.claim_ref is None:
+        return None
+    required = spec.node_affinity.required if spec.node_affinity else None
+    terms = (required.node_selector_terms if required else None) or ()
+    told = [one for term in terms for one in term.match_expressions or ()]
+    zones = frozenset(value for one in told if one.key in _ZONES for value in one.values or ())
+    on_node = spec.local is not None or any(one.key == _HOST for one in told)
+    return Volume(f"{spec.claim_ref.namespace}/{spec.claim_ref.name}", zones, on_node)
 
 
 def pins_of(workload: Workload, kind: str) -> list[Pin]:
@@ -216,11 +274,29 @@ def pins_of(workload: Workload, kind: str) -> list[Pin]:
                 found.append((one.key, (one.values or [""])[0], "affinity"))
             elif one.operator == "Exists" and one.key:
                 found.append((one.key, "", "affinity"))
+    replicas = 1 if spec.replicas is None else spec.replicas
+    down = _down(spec, replicas) if kind == "Deployment" else None
     return [
-        Pin(kind, meta.namespace or "", meta.name, key, value, by)
+        Pin(kind, meta.namespace or "", meta.name, key, value, by, down, replicas)
         for key, value, by in found
         if key == POOL_LABEL or key.startswith(DISK_LABELS)
     ]
+
+
+def _down(spec: _WorkloadSpec, replicas: int) -> int:
+    """How many pods of a Deployment are down at a time while it rolls out: percentages are rounded down.
+
+    https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#max-unavailable
+    """
+    strategy = spec.strategy or _Strategy()
+    if strategy.type == "Recreate":
+        return replicas
+    most = strategy.rolling_update.max_unavailable if strategy.rolling_update else None
+    text = "25%" if most is None else str(most)
+    number = text.removesuffix("%")
+    if not number.isdecimal():
+        return replicas
+    return min(replicas, int(number) if number == text else replicas * int(number) // 100)
 
 
 def _true(conditions: list[_Condition] | None, kind: str) -> bool:

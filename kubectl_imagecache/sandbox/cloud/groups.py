@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kubectl_imagecache.sandbox.cloud import disks, machines, templates
 from kubectl_imagecache.sandbox.cloud.catalogue import machine_type
-from kubectl_imagecache.sandbox.cloud.errors import ApiError
+from kubectl_imagecache.sandbox.cloud.errors import ApiError, invalid_field
 from kubectl_imagecache.sandbox.cloud.instances import machine_fields
 from kubectl_imagecache.sandbox.cloud.links import region_of, short, zone_of
 from kubectl_imagecache.sandbox.cloud.nodes import Placement, cache_disks, node, secondary_disks
-from kubectl_imagecache.sandbox.cloud.resources import existing, label, new, put, serve
+from kubectl_imagecache.sandbox.cloud.operations import start
+from kubectl_imagecache.sandbox.cloud.resources import existing, label, new, pause, put, serve
 from kubectl_imagecache.sandbox.cloud.routing import Call, Routes
 from kubectl_imagecache.sandbox.cloud.state import COMPUTE_URL, Json, State, fingerprint
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
@@ -216,6 +219,31 @@ def _list_managed(state: State, call: Call) -> Json:
         for instance in members(state, group)
     ]
     return {"managedInstances": found} if found else {}
+
+
+@ROUTES.add("POST", _BASE + "/{name}/deleteInstances", "compute.instanceGroupManagers.update")
+def _delete_instances(state: State, call: Call) -> Json:
+    path = call.path.removesuffix("/deleteInstances")
+    group = existing(state, path)
+    there, leaving = {one["name"]: one for one in members(state, group)}, state.leaving
+    wanted = [short(str(url)) for url in call.body.get("instances", [])]
+    strange = [name for name in wanted if name not in there or name in leaving]
+    if strange and not call.body.get("skipInstancesOnValidationError"):
+        message = f"The instance '{strange[0]}' is not a member of '{path}', or is being deleted already."
+        raise invalid_field("instances", strange[0], message)
+    chosen = [name for name in wanted if name in there and name not in leaving]
+    leaving.update(chosen)
+    count(state, group, int(group["targetSize"]) - len(chosen))
+    for name in chosen:
+        state.world.clock.call_later(state.timing.node_gone_s, partial(_gone, state, group, there[name]))
+    # It is over once the deletions have begun.
+    return start(state, call, "compute.instanceGroupManagers.deleteInstances", path, pause(state.timing.compute_s))
+
+
+def _gone(state: State, group: Json, instance: Json) -> None:
+    state.leaving.discard(instance["name"])
+    machines.take_away(state, str(instance["selfLink"]).removeprefix(COMPUTE_URL))
+    count(state, group, int(group["targetSize"]))
 
 
 @ROUTES.add("POST", _BASE + "/{name}/resize", "compute.instanceGroupManagers.update")

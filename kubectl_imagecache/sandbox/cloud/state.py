@@ -118,6 +118,8 @@ class State:
     """Told of every instance that is taken away."""
     members: dict[str, dict[str, Json]] = field(default_factory=dict)
     """baseInstanceName of a managed instance group -> its instances by name."""
+    leaving: set[str] = field(default_factory=set)
+    """Names of instances that their group was told to delete."""
     boots: dict[str, int] = field(default_factory=dict)
     """Instance path -> how often it has booted; what was scheduled for an earlier boot doesn't run."""
     busy: dict[str, str] = field(default_factory=dict)
