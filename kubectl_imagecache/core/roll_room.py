@@ -158,6 +158,6 @@ def pod_range(cluster: Mapping[str, Any], pool: Mapping[str, Any]) -> PodRange |
 
 def rollout(pin: Pin) -> str:
     """What changing PIN's template does to its pods: their controller replaces them and asks no budget."""
-    if pin.down is None:
+    if not pin.down:
         return ""
     return f"; its rollout takes down {pin.down} of {pin.replicas} pods at a time, past any budget"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.http import Call
 from tests.cli.test_roll import ROLL, run
 from tests.usecases.class_stage import NAME, class_stage
-from tests.usecases.roll_stage import NEW, settings, stage
+from tests.usecases.roll_stage import BIG, NEW, controller, settings, stage
 
 DOCS = Path(__file__).parents[2] / "docs"
 KUBE = re.compile(r"/apis?/(?:(?P<group>[a-z0-9.]+\.(?:k8s\.io|com|io)|apps|batch|policy)/)?v1/(?P<rest>[^?]+)")
@@ -54,9 +55,12 @@ def documented(name: str) -> set[tuple[str, str, str]]:
 
 
 def test_the_documented_cluster_role_allows_what_a_roll_asks_and_little_more(sandbox: Sandbox, tmp_path: Path) -> None:
-    stage(sandbox, pinned=True)
+    stage(sandbox, pinned=True, cached=[BIG])
+    sandbox.kube.create(with_claim())
+    sandbox.world.clock.advance(60)
     sandbox.world.calls.clear()
-    assert run(sandbox, tmp_path, *ROLL, "--repin")[0] == 0
+    flags = ("--repin", "--canary", BIG)
+    assert run(sandbox, tmp_path, *ROLL, *flags)[0] == 0
     asked = {needed(call) for call in sandbox.world.calls if call.service == "kube"}
     unused = {("apps", "statefulsets", "patch"), ("apps", "daemonsets", "patch"), ("batch", "cronjobs", "patch")}
     assert asked == documented("roll") - unused
@@ -84,6 +88,14 @@ def test_the_documented_cluster_role_allows_what_reading_asks_and_nothing_more(t
             assert subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
         asked = {needed(call) for call in sandbox.world.calls if call.service == "kube"}
     assert asked == documented("viewer")
+
+
+def with_claim() -> dict[str, Any]:
+    """A pod with a claim, so that volumes are looked at."""
+    made = controller("Deployment", "kept", {"role": "web"}, replicas=1)
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    made["spec"]["template"]["spec"]["volumes"] = [volume]
+    return made
 
 
 def permissions(cloud: Cloud) -> set[str]:
@@ -114,7 +126,7 @@ def deny_all_but(cloud: Cloud, allowed: set[str]) -> None:
 def test_the_documented_permissions_are_all_that_a_roll_needs(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox)
     deny_all_but(sandbox.cloud, listed("roll POOL"))
-    code, out, err = run(sandbox, tmp_path, *ROLL)
+    code, out, err = run(sandbox, tmp_path, *ROLL, "--strategy", "rolling")
     assert (code, err) == (0, ""), out
     assert "could not be read" not in out
 

@@ -14,12 +14,10 @@ import pytest
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.state import OrderedFailure
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from kubectl_imagecache.sandbox.scenarios import shelf
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, KillAt, begin, run
-from tests.usecases.roll_stage import OLD, SCALING, budget, controller, settings, stage, state_of
+from tests.usecases.roll_stage import BIG, OLD, SCALING, budget, controller, settings, stage, state_of
 
 ROLLING = (*ROLL, "--strategy", "rolling", "--max-surge", "3", "--max-unavailable", "3")
-BIG = f"{shelf.EMBEDDER}:1.3.0"
 
 
 @pytest.fixture

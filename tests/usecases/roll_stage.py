@@ -26,6 +26,8 @@ from kubectl_imagecache.usecases.roll_tools import Tools
 
 OLD, NEW = DiskImageRef(PROJECT, "cache-1"), DiskImageRef(PROJECT, "cache-2")
 IMAGE = f"{shelf.REDIS}:7.4.1-alpine"
+BIG = f"{shelf.EMBEDDER}:1.3.0"
+"""An image that no pod of the stage runs, and whose pull takes its time."""
 SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
 
 
