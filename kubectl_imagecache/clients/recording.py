@@ -16,6 +16,7 @@ import msgspec
 
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, UserError
 from kubectl_imagecache.core.pull_records import EventRecord, LayersRecord, NodeRecord, PodRecord, Record
+from kubectl_imagecache.core.uncollected import uncollected
 from kubectl_imagecache.core.views import Gap
 
 KIND = "PullRecording"
@@ -88,18 +89,19 @@ def read(path: Path, add: Callable[[Record], object]) -> tuple[Head, list[Gap]]:
     kind_of = msgspec.json.Decoder(_Kind)
     head: Head | None = None
     gaps: list[Gap] = []
-    for number, line, whole in _lines(path):
-        try:
-            if head is None:
-                head = _head(line, path)
-                continue
-            kind = kind_of.decode(line).kind
-            if kind in decoders:
-                add(decoders[kind].decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if whole:
-                raise BadAnswer(f"{path}, line {number}: not a record of pulls: {error}") from error
-            gaps.append(Gap(f"the last line of {path}", "it breaks off: the recording was ended by force"))
+    with uncollected():
+        for number, line, whole in _lines(path):
+            try:
+                if head is None:
+                    head = _head(line, path)
+                    continue
+                kind = kind_of.decode(line).kind
+                if kind in decoders:
+                    add(decoders[kind].decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                if whole:
+                    raise BadAnswer(f"{path}, line {number}: not a record of pulls: {error}") from error
+                gaps.append(Gap(f"the last line of {path}", "it breaks off: the recording was ended by force"))
     if head is None:
         raise BadAnswer(f"{path} is empty, not a recording of pulls", "kubectl imagecache pulls --watch FILE makes one")
     return head, gaps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ from dataclasses import dataclass, field
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.kubelet_words import Said, Word, understand
 from kubectl_imagecache.core.pull_records import EventRecord, LayersRecord, NodeRecord, PodRecord, Record
-from kubectl_imagecache.core.pulls import PulledMessage
+from kubectl_imagecache.core.pulls import PulledMessage, usual_pull
 from kubectl_imagecache.core.references import parse
 
 _MOST_SAMPLES = 5
 _OTHER, _PULLING = Word.OTHER, Word.PULLING  # Looking a member up takes longer than what is then done with it.
+_USUAL = Said(Word.PULLED)
 
 
 @dataclass(slots=True)  # Not frozen: see EventRecord.
@@ -98,8 +100,9 @@ class Ledger:
     """The first few of these messages."""
     oldest: float | None = None
     """Epoch seconds of the oldest event read: before it nothing is known."""
-    _began: dict[int, tuple[str, str, str, float | None]] = field(default_factory=dict)
-    """What an OpenPull is made of, by hash of pod and container."""
+    _began: dict[int, tuple[str, str, str, str, float | None]] = field(default_factory=dict)
+    """Image, node, namespace, pod and moment of each container's latest pull to begin, by hash of namespace, pod and
+    container."""
     _counts: dict[int, int] = field(default_factory=dict)
     """By hash of the event's uid: its count as last seen (events of interest only)."""
     _places: dict[int, int] = field(default_factory=dict)
@@ -109,8 +112,9 @@ class Ledger:
     def add(self, record: Record) -> bool:
         """Keep what matters of RECORD; False if nothing of it is new."""
         match record:
-            case EventRecord():
-                return self._event(record)
+            case EventRecord() as e:
+                where = e.node, e.namespace, e.object_name, e.container
+                return self.hear(e.uid, e.reason, e.message, *where, e.first, e.last, e.count)
             case NodeRecord():
                 self.nodes[record.name] = record
             case PodRecord():
@@ -139,8 +143,15 @@ class Ledger:
 
     def open_pulls(self) -> tuple[OpenPull, ...]:
         """Pulls that began and neither ended nor failed, oldest first."""
-        ended = {hash((pull.pod, pull.container)) for pull in self.pulls}
-        begun = [OpenPull(*members) for key, members in self._began.items() if key not in ended]
+        ended: dict[int, float] = {}
+        for pull in self.pulls:
+            key = hash((*pull.pod.split("/", 1), pull.container))
+            ended[key] = max(ended.get(key, 0.0), math.inf if pull.ended is None else pull.ended)
+        begun = [
+            OpenPull(self.image(image), node, f"{namespace}/{pod}", began)
+            for key, (image, node, namespace, pod, began) in self._began.items()
+            if key not in ended or (began or 0.0) > ended[key]
+        ]
         found = [pull for pull in begun if (pull.image, pull.node) not in self.troubles]
         return tuple(sorted(found, key=lambda pull: (pull.began or 0.0, pull.pod)))
 
@@ -151,57 +162,78 @@ class Ledger:
         self._began = {key: members for key, members in self._began.items() if members[1] in names}
         self._places.clear()  # Indices into the old list.
 
-    def _event(self, event: EventRecord) -> bool:
-        said = understand(event.reason, event.message)
+    def hear(
+        self,
+        uid: str,
+        reason: str,
+        message: str,
+        node: str,
+        namespace: str,
+        name: str,
+        container: str,
+        first: float | None,
+        last: float | None,
+        count: int,
+    ) -> bool:
+        """As `add` of an EventRecord with these members, without one: of 200,000 events that saves every fifth second."""
+        usual = usual_pull(message) if reason == "Pulled" else None
+        said = understand(reason, message) if usual is None else _USUAL
         if said.word is _OTHER:
             return False
-        at = event.last if event.last is not None else event.first
-        key = hash(event.uid or (event.namespace, event.object_name, event.message, at))
+        at = first if last is None else last
+        key = hash(uid or (namespace, name, message, at))
         before = self._counts.get(key, 0)
-        if event.count <= before:
+        if count <= before:
             return False
-        self._counts[key] = event.count
+        self._counts[key] = count
         if not before:
             self.events += 1
-        if event.first is not None and (self.oldest is None or event.first < self.oldest):
-            self.oldest = event.first
-        if self.counts(event.namespace) or _about_node(said):
-            self._keep(event, said, key, event.count - before, at)
+        if first is not None and (self.oldest is None or first < self.oldest):
+            self.oldest = first
+        if not self.counts(namespace) and not _about_node(said):
+            return True
+        if usual is not None:
+            image, seconds, waiting_s, size = usual
+            image = self._images.get(image) or self.image(image)
+            pod, queue_s = f"{namespace}/{name}", _queue(waiting_s, seconds)
+            self.pulls.append(ImagePull(image, sys.intern(node), pod, container, at, seconds, queue_s, size, 1))
+        elif said.word is _PULLING:
+            place = hash((namespace, name, container))
+            latest = self._began.get(place)
+            if latest is None or (at or 0.0) >= (latest[4] or 0.0):
+                self._began[place] = said.image, sys.intern(node), sys.intern(namespace), name, at
+        else:
+            event = EventRecord(uid, reason, message, sys.intern(node), namespace, name, container, first, last, count)
+            self._rarer(event, said, key, count - before, at)
         return True
 
-    def _keep(self, event: EventRecord, said: Said, key: int, more: int, at: float | None) -> None:
-        image = self._images.get(said.image) or self.image(said.image)
-        node = sys.intern(event.node)
-        word = said.word
+    def _rarer(self, event: EventRecord, said: Said, key: int, more: int, at: float | None) -> None:
+        image, word = self.image(said.image), said.word
         if said.pulled is not None:
-            self._pulled(event, said.pulled, key, image, node, at)
-        elif word is _PULLING:
-            pod = sys.intern(f"{event.namespace}/{event.object_name}")
-            self._began[hash((pod, event.container))] = image, node, pod, event.first or at
+            self._pulled(event, said.pulled, key, image, at)
         elif word is Word.STREAMED:
-            self.streamed.add((image, node or sys.intern(event.object_name)))
+            self.streamed.add((image, event.node or sys.intern(event.object_name)))
         elif word is Word.DISK_CACHED:
-            self.disk_cached.add((image, node or sys.intern(event.object_name)))
+            self.disk_cached.add((image, event.node or sys.intern(event.object_name)))
         elif word is Word.UNKNOWN:
             self.unknown += more
             if len(self.unknown_samples) < _MOST_SAMPLES:
                 self.unknown_samples.append(f"{event.reason}: {event.message[:200]}")
         elif self.counts_at(at):
-            self._trouble(image, node, said, more, at)
+            self._trouble(image, event.node, said, more, at)
 
-    def _pulled(
-        self, event: EventRecord, told: PulledMessage, key: int, image: str, node: str, at: float | None
-    ) -> None:
-        seconds, waiting_s, queue_s = told.seconds, told.waiting_s, None
-        if told.waiting_told and seconds is not None and waiting_s is not None:
-            queue_s = round(waiting_s - seconds, 6) if waiting_s > seconds else 0.0
-        pod = sys.intern(f"{event.namespace}/{event.object_name}")
-        count = 1 if seconds is not None else event.count
-        pull = ImagePull(image, node, pod, event.container, at, seconds, queue_s, told.size, count)
+    def _pulled(self, event: EventRecord, told: PulledMessage, key: int, image: str, at: float | None) -> None:
+        seconds, queue_s, count = told.seconds, None, 1
+        if seconds is None:
+            count = event.count
+        elif told.waiting_told and told.waiting_s is not None:
+            queue_s = _queue(told.waiting_s, seconds)
+        pod = f"{event.namespace}/{event.object_name}"
+        pull = ImagePull(image, event.node, pod, event.container, at, seconds, queue_s, told.size, count)
         if seconds is None and (place := self._places.setdefault(key, len(self.pulls))) < len(self.pulls):
             self.pulls[place] = pull
-            return
-        self.pulls.append(pull)
+        else:
+            self.pulls.append(pull)
 
     def _trouble(self, image: str, node: str, said: Said, more: int, at: float | None) -> None:
         trouble = self.troubles.get((image, node))
@@ -217,6 +249,12 @@ class Ledger:
             trouble.why = said.why
         if at is not None:
             trouble.last = at if trouble.last is None else max(trouble.last, at)
+
+
+def _queue(waiting_s: float, seconds: float) -> float:
+    """The wait alone, to the microsecond."""
+    # Five times as fast as round(…, 6).
+    return round((waiting_s - seconds) * 1e6) / 1e6 if waiting_s > seconds else 0.0
 
 
 def _about_node(said: Said) -> bool:

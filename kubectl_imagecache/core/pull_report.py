@@ -12,6 +12,7 @@ from kubectl_imagecache.core.pull_methods import Judged, judge
 from kubectl_imagecache.core.pull_starts import StartTime, start_times
 from kubectl_imagecache.core.pull_stats import By, Group, groups
 from kubectl_imagecache.core.report import StatusReport
+from kubectl_imagecache.core.uncollected import uncollected
 from kubectl_imagecache.core.views import Gap
 
 EVENT_LIFE_S = 3600.0
@@ -59,6 +60,11 @@ class PullReport:
 
 def decide(ledger: Ledger, origin: Origin, by: By, pools: Collection[str] = (), gaps: Iterable[Gap] = ()) -> PullReport:
     """Judge and sum up all that LEDGER holds of the nodes of POOLS (empty: of all nodes)."""
+    with uncollected():
+        return _decide(ledger, origin, by, pools, tuple(gaps))
+
+
+def _decide(ledger: Ledger, origin: Origin, by: By, pools: Collection[str], gaps: tuple[Gap, ...]) -> PullReport:
     if pools:
         ledger.keep_nodes({name for name, node in ledger.nodes.items() if node.pool in pools})
     judged = tuple(one for one in judge(ledger) if ledger.counts_at(one.pull.ended))
@@ -80,5 +86,5 @@ def decide(ledger: Ledger, origin: Origin, by: By, pools: Collection[str] = (), 
         findings=findings(judged, starts, ledger, origin.observed_at.timestamp()),
         unknown=ledger.unknown,
         unknown_samples=tuple(ledger.unknown_samples),
-        gaps=tuple(gaps),
+        gaps=gaps,
     )

@@ -68,9 +68,14 @@ _PULLED = re.compile(
     rf"(?: \((?P<wait>{_DURATION}) including waiting\))?\.?(?: Image size: (?P<size>[0-9]{{1,19}}) bytes\.?)?",
     re.ASCII,
 )
-_HEAD = 'Successfully pulled image "'
-_CONTAINER, _THERE = 'Container image "', '" already present on machine'
-_MIDDLE = ["including", "waiting).", "Image", "size:"]
+# What kubelets since 1.30 say of nearly every pull of less than a minute: half the time of the pattern above. No more than
+# nine decimals, so that the float is the same as nanoseconds by a thousand million.
+_SHORT = r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s"
+_USUAL = re.compile(
+    rf'{_PREFIX}Successfully pulled image "([^"\\]+)" in {_SHORT} \({_SHORT} including waiting\)\.'
+    r" Image size: ([0-9]{1,19}) bytes\.",
+    re.ASCII,
+)
 _PRESENT = re.compile(rf"{_PREFIX}(?:Container i|I)mage {_QUOTED} already present on machine\b.*", re.ASCII | re.DOTALL)
 MAX_MESSAGE = 8192
 """Longest event message that is read, in characters (the API server allows 1,024)."""
@@ -97,49 +102,38 @@ def _nanoseconds(text: str) -> int:
     return -total if text.startswith("-") else total
 
 
-@lru_cache(maxsize=16384)  # Kubelets cut to milliseconds, so that many pulls take the same time.
-def _short_seconds(text: str) -> float | None:
-    """Seconds of what kubelets print most, `850ms` and `43.2s`; None for any other text, ASCII."""
-    if text.endswith("ms"):
-        return int(text[:-2]) / 1000 if text[:-2].isdigit() and len(text) <= 12 else None
-    # No more than nine decimals, so that it is the same float as nanoseconds by a thousand million.
-    if len(text) > 12 or not text[:1].isdigit() or not text.endswith("s"):
-        return None
-    return float(text[:-1]) if text[:-1].replace(".", "", 1).isdigit() else None
+def usual_pull(message: str) -> tuple[str, float, float, int] | None:
+    """Image, seconds, seconds with the wait, and bytes, if MESSAGE is in the words that kubelets since 1.30 use most.
 
-
-def _short_pulled(message: str) -> PulledMessage | None:
-    """MESSAGE the short way, if it is what kubelets say most: twice as fast as the patterns."""
-    if message.endswith(_THERE) and message.startswith(_CONTAINER):
-        image = message[len(_CONTAINER) : -len(_THERE)]
-        return None if '"' in image or "\\" in image else PulledMessage(image, None, None)
-    if not message.startswith(_HEAD) or not message.isascii():
+    None says nothing: parse_pulled knows all words.
+    """
+    match = _USUAL.fullmatch(message)
+    if match is None:
         return None
-    end = message.find('"', len(_HEAD))
-    image, words = message[len(_HEAD) : end], message[end + 1 :].split(" ")
-    if len(words) != 10 or words[4:8] != _MIDDLE or words[9] != "bytes." or words[:2] != ["", "in"] or "\\" in image:
-        return None
-    pull, wait, size = words[2], words[3], words[8]
-    seconds, waiting = _short_seconds(pull), _short_seconds(wait[1:])
-    if seconds is None or waiting is None or wait[0] != "(" or not size.isdigit() or len(size) > 19:
-        return None
-    return PulledMessage(image, seconds, waiting, int(size), True)
+    image, pull, wait, size = match.groups()
+    return image, float(pull), float(wait), int(size)
 
 
 def parse_pulled(message: str) -> PulledMessage | None:
     """Read the message of a `Pulled` event of any kubelet since 1.24; None if its words are not known."""
     if len(message) > MAX_MESSAGE:
         return None
-    if (told := _short_pulled(message)) is not None:
+    if "already present" in message and (told := _present(message)) is not None:
         return told
+    if (usual := usual_pull(message)) is not None:
+        return PulledMessage(*usual, True)
     if match := _PULLED.fullmatch(message):
         image, pull, wait, size = match.groups()
         seconds = _nanoseconds(pull) / 1e9
         waiting = _nanoseconds(wait) / 1e9 if wait else seconds
         return PulledMessage(_unquote(image), seconds, waiting, int(size) if size else None, bool(wait))
-    if match := _PRESENT.fullmatch(message):
-        return PulledMessage(_unquote(match["image"]), None, None)
     return None
+
+
+@lru_cache(maxsize=4096)  # A deployment's pods all say the same.
+def _present(message: str) -> PulledMessage | None:
+    match = _PRESENT.fullmatch(message)
+    return PulledMessage(_unquote(match["image"]), None, None) if match else None
 
 
 def _unquote(text: str) -> str:

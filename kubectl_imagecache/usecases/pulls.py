@@ -90,7 +90,7 @@ def pulls(sources: Sources, options: Options, say: Callable[[str], None], watch:
         from kubectl_imagecache.clients.kube.pull_feed import read_all
 
         say("reading events, nodes and pods")
-        gaps += read_all(sources.kube, options.namespaces, ledger.add, _has_pull(ledger))
+        gaps += read_all(sources.kube, options.namespaces, ledger.add, _has_pull(ledger), ledger.hear)
     if sources.logs is not None:
         say("reading the snapshotters' log")
         gaps += _read_logs(sources.logs, ledger, since, now)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timezone
 
 import pytest
@@ -310,3 +311,11 @@ def test_a_spread_lies_within_its_values_and_in_order(values: list[float]) -> No
 @given(st.permutations([pulled("55s", node="n1", at=1.0), pulled("43s", node="n2", at=2.0), node("n1"), node("n2")]))
 def test_the_order_of_reading_does_not_matter(records: list[Record]) -> None:
     assert [(one.turn, one.pool) for one in judge(ledger(records))] == [(Turn.FIRST, "plain"), (Turn.LATER, "plain")]
+
+
+def test_a_second_pull_of_a_container_is_open_although_the_first_one_ended() -> None:
+    ended = event("Pulled", f'Successfully pulled image "{IMAGE}" in 2s', at=10.0)
+    again = event("Pulling", f'Pulling image "{IMAGE}"', at=20.0)
+    first = event("Pulling", f'Pulling image "{IMAGE}"', at=8.0)
+    for order in itertools.permutations((first, ended, again)):
+        assert [pull.began for pull in ledger(order).open_pulls()] == [20.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -27,8 +28,9 @@ from kubectl_imagecache.clients.kube.pull_wire import (
 )
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, UserError
-from kubectl_imagecache.core.kubelet_words import may_matter
+from kubectl_imagecache.core.kubelet_words import REASONS, may_matter
 from kubectl_imagecache.core.pull_records import EventRecord, NodeRecord, PodRecord, Record
+from kubectl_imagecache.core.uncollected import uncollected
 from kubectl_imagecache.core.views import Gap
 
 EVENTS = "/api/v1"
@@ -52,8 +54,11 @@ _NOISE = ",".join(
 )
 _ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 _MACHINE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+T = TypeVar("T")
 _NO_META, _NOTHING = EventMeta(), About()
 Add = Callable[[Record], object]
+Hear = Callable[[str, str, str, str, str, str, str, float | None, float | None, int], T]
+"""Takes the members of an EventRecord, in their order: EventRecord itself, or Ledger.hear, which needs no record."""
 
 
 def read_nodes(kube: Kube, add: Add) -> list[Gap]:
@@ -75,17 +80,17 @@ def read_pods(kube: Kube, namespaces: Iterable[str], add: Add, wanted: Callable[
     return gaps
 
 
-def read_events(kube: Kube, namespace: str, add: Add) -> tuple[str, str, list[Gap]]:
+def read_events(kube: Kube, namespace: str, hear: Hear[object]) -> tuple[str, str, list[Gap]]:
     """Read the events of NAMESPACE (empty: all) from whichever group may be read.
 
     Returns the group's root, the list's resourceVersion, gaps. Raises NotPermitted if neither may be, and what
     Transport.get raises.
     """
     try:
-        return EVENTS, *_read_events(kube, EVENTS, namespace, add)
+        return EVENTS, *_read_events(kube, EVENTS, namespace, hear)
     except (NotPermitted, NotFound) as first:
         try:
-            return NEW_EVENTS, *_read_events(kube, NEW_EVENTS, namespace, add)
+            return NEW_EVENTS, *_read_events(kube, NEW_EVENTS, namespace, hear)
         except (NotPermitted, NotFound):
             raise first from None
 
@@ -100,14 +105,22 @@ def path_of(root: str, namespace: str, resource: str) -> str:
     return f"{root}/namespaces/{quote(namespace, safe='')}/{resource}" if namespace else f"{root}/{resource}"
 
 
-def read_all(kube: Kube, namespaces: tuple[str, ...], add: Add, has_pull: Callable[[str], bool]) -> list[Gap]:
+def read_all(
+    kube: Kube,
+    namespaces: tuple[str, ...],
+    add: Add,
+    has_pull: Callable[[str], bool],
+    hear: Hear[object] | None = None,
+) -> list[Gap]:
     """Read nodes and events side by side, then the pods of which HAS_PULL (`NAMESPACE/NAME`) is true.
+
+    HEAR takes the events, instead of ADD.
 
     What may not be read becomes a gap. Raises the error itself where no events can be had, for nothing is left then.
     """
-    with ThreadPoolExecutor(2, "pulls") as threads:
+    with uncollected(), ThreadPoolExecutor(2, "pulls") as threads:
         nodes = threads.submit(lambda: read_nodes(kube, add))
-        events = threads.submit(lambda: list(_all_events(kube, namespaces, add)))
+        events = threads.submit(lambda: list(_all_events(kube, namespaces, hear or as_records(add))))
         gaps = events.result()
         gaps += _or_gap("nodes", nodes.result, "pools, and so most methods, are unknown")
     pods = _or_gap(
@@ -116,19 +129,19 @@ def read_all(kube: Kube, namespaces: tuple[str, ...], add: Add, has_pull: Callab
     return gaps + pods
 
 
-def _all_events(kube: Kube, namespaces: tuple[str, ...], add: Add) -> Iterator[Gap]:
+def _all_events(kube: Kube, namespaces: tuple[str, ...], hear: Hear[object]) -> Iterator[Gap]:
     # GKE tells of a node's images in the namespace `default`.
     refused: list[UserError] = []
     for namespace in namespaces or ("",):
         try:
-            yield from read_events(kube, namespace, add)[2]
+            yield from read_events(kube, namespace, hear)[2]
         except (NotPermitted, NotFound) as error:
             refused.append(error)
             yield Gap(f"events of namespace {namespace}", error.message, error.hint)
     if len(refused) == len(namespaces or ("",)):
         raise refused[0]
     if namespaces and "default" not in namespaces:
-        yield from _or_gap("events about nodes", lambda: read_events(kube, "default", add)[2], "")
+        yield from _or_gap("events about nodes", lambda: read_events(kube, "default", hear)[2], "")
 
 
 def _or_gap(what: str, read: Callable[[], list[Gap]], so: str) -> list[Gap]:
@@ -138,7 +151,7 @@ def _or_gap(what: str, read: Callable[[], list[Gap]], so: str) -> list[Gap]:
         return [Gap(what, f"{error.message}; {so}" if so else error.message, error.hint)]
 
 
-def _read_events(kube: Kube, root: str, namespace: str, add: Add) -> tuple[str, list[Gap]]:
+def _read_events(kube: Kube, root: str, namespace: str, hear: Hear[object]) -> tuple[str, list[Gap]]:
     unreadable = Unreadable()
     version = ""
 
@@ -151,8 +164,8 @@ def _read_events(kube: Kube, root: str, namespace: str, add: Add) -> tuple[str, 
         items, meta = _decode_events(body, unreadable)
         version = (meta.resource_version if meta else None) or version
         for event in items:
-            if event.reason and may_matter(event.reason):
-                add(event_record(event))
+            if event.reason in REASONS or (event.reason and may_matter(event.reason)):
+                told(event, hear)
         return (meta.next if meta else None) or ""
 
     read_list(kube.transport, [path_of(root, namespace, "events")], events_query(), "events", begin)
@@ -187,11 +200,16 @@ def event_records(events: Iterable[AnyEvent]) -> Iterator[EventRecord]:
     """The records of those EVENTS that may be about images."""
     for event in events:
         if event.reason and may_matter(event.reason):
-            yield event_record(event)
+            yield told(event, EventRecord)
 
 
-def event_record(event: AnyEvent) -> EventRecord:
-    """EVENT of either group as a record."""
+def as_records(add: Add) -> Hear[object]:
+    """Make a record of each event, for ADD."""
+    return lambda *members: add(EventRecord(*members))
+
+
+def told(event: AnyEvent, hear: Hear[T]) -> T:
+    """What HEAR makes of EVENT, of either group."""
     meta = event.metadata or _NO_META
     about = event.involved_object or event.regarding or _NOTHING
     source = event.source or event.deprecated_source
@@ -203,7 +221,7 @@ def event_record(event: AnyEvent) -> EventRecord:
         last = event.series.last_observed_time or last
         count = event.series.count or count
     began = epoch(first)
-    return EventRecord(
+    return hear(
         meta.uid or "",
         event.reason or "",
         event.message or event.note or "",
@@ -213,7 +231,7 @@ def event_record(event: AnyEvent) -> EventRecord:
         _container(about.field_path or ""),
         began,
         began if last == first else epoch(last),
-        max(1, count),
+        count if count > 0 else 1,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from kubectl_imagecache.clients.kube.client import Kube
 from kubectl_imagecache.clients.kube.lists import decoder_of
-from kubectl_imagecache.clients.kube.pull_feed import Add, event_records, events_query, path_of, read_events
+from kubectl_imagecache.clients.kube.pull_feed import Add, as_records, event_records, events_query, path_of, read_events
 from kubectl_imagecache.clients.kube.pull_wire import AnyEvent
 from kubectl_imagecache.clients.kube.transport import Expired
 from kubectl_imagecache.clients.kube.wire import Wire
@@ -80,7 +80,7 @@ class Following:
                 self.kube.transport.clock.sleep(pause)
 
     def _list(self) -> None:
-        self.root, self.version, gaps = read_events(self.kube, self.namespace, self.add)
+        self.root, self.version, gaps = read_events(self.kube, self.namespace, as_records(self.add))
         for gap in gaps:
             self.tell(gap)
         if not self.version:

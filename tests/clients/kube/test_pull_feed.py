@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_imagecache.clients.kube.pull_feed import event_records, read_all, read_events
+from kubectl_imagecache.clients.kube.pull_feed import as_records, event_records, read_all, read_events
 from kubectl_imagecache.clients.kube.pull_wire import AnyEvent
 from kubectl_imagecache.clients.kube.watch import GIVE_UP_S, Following
 from kubectl_imagecache.core.errors import NotPermitted, Unavailable
@@ -111,10 +111,10 @@ def test_nodes_events_and_the_pods_that_pulled_are_read(sandbox: Sandbox) -> Non
 
 def test_who_may_not_read_core_events_reads_the_newer_group(sandbox: Sandbox) -> None:
     plain: list[Record] = []
-    read_events(connect(config(sandbox)), "", plain.append)
+    read_events(connect(config(sandbox)), "", as_records(plain.append))
     order(sandbox, status=403, path=r"^/api/v1/events", times=-1)
     newer: list[Record] = []
-    root, version, gaps = read_events(connect(config(sandbox)), "", newer.append)
+    root, version, gaps = read_events(connect(config(sandbox)), "", as_records(newer.append))
     assert (root, gaps) == ("/apis/events.k8s.io/v1", [])
     assert version.isdigit()
     assert newer == plain
@@ -141,7 +141,7 @@ def test_a_token_that_expires_between_pages_makes_nothing_count_twice(tmp_path: 
     found = Ledger()
     with api([], [], events) as (server, url):
         server.fail(Fault(status=410, path="continue=", after=1))
-        read_events(connect(kubeconfig(tmp_path, url)), "", found.add)
+        read_events(connect(kubeconfig(tmp_path, url)), "", as_records(found.add))
         assert len(server.asked(EVENTS)) == 5
     assert (len(found.pulls), found.events) == (1200, 1200)
 
@@ -149,7 +149,7 @@ def test_a_token_that_expires_between_pages_makes_nothing_count_twice(tmp_path: 
 def test_an_event_of_the_wrong_shape_is_counted_and_the_others_read(tmp_path: Path) -> None:
     with api([], [], [{**OLD_MEMBERS, "count": "four"}, OLD_MEMBERS]) as (_, url):
         found: list[Record] = []
-        _, _, gaps = read_events(connect(kubeconfig(tmp_path, url)), "", found.append)
+        _, _, gaps = read_events(connect(kubeconfig(tmp_path, url)), "", as_records(found.append))
     assert (len(found), [gap.what for gap in gaps]) == (1, ["1 of the events"])
 
 
