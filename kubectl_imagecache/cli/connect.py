@@ -21,6 +21,8 @@ from kubectl_imagecache.core.views import CloudView, Gap
 from kubectl_imagecache.usecases.status import Sources
 
 if TYPE_CHECKING:
+    from kubectl_imagecache.clients.google_auth import GoogleAuth
+    from kubectl_imagecache.clients.google_http import GoogleHttp
     from kubectl_imagecache.clients.http import Http
     from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.target import ClusterTarget
@@ -174,14 +176,24 @@ def _nothing_to_save(folder: Path) -> None:
     raise BadUsage("--save and --from exclude each other")
 
 
-def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
-    """The cluster that FLAGS name, in AROUND."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The clients of one live cluster, and which cluster of GKE it is."""
+
+    kube: Kube
+    http: Http
+    auth: GoogleAuth
+    google: GoogleHttp
+    target: Callable[[], ClusterTarget | Gap]
+    """Asked once, when it is first needed; a Gap where it can't be told."""
+
+
+def reach(flags: Flags, around: Surrounding) -> Reach:
+    """Connect to the cluster that FLAGS name, in AROUND."""
     from kubectl_imagecache.clients import google_auth
-    from kubectl_imagecache.clients.compute import Compute, cloud_view
     from kubectl_imagecache.clients.gke import Gke
     from kubectl_imagecache.clients.google_http import GoogleHttp
     from kubectl_imagecache.clients.kube import Kube
-    from kubectl_imagecache.clients.registry import Registry
     from kubectl_imagecache.clients.target import gcloud_config, guess
 
     env = around.env
@@ -189,13 +201,29 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
     http = http_of(flags, env)
     auth = google_auth.from_env(env, http)
     google = GoogleHttp.from_env(env, http, auth)
-    gke, compute = Gke(google), Compute(google)
-    seen: list[CloudView] = []
 
     @cache
     def target() -> ClusterTarget | Gap:
         named = (flags.project, flags.location, flags.cluster_name)
-        return guess(named, kube.context, kube.server, gke.clusters, lambda: gcloud_config(env))
+        return guess(named, kube.context, kube.server, Gke(google).clusters, lambda: gcloud_config(env))
+
+    return Reach(kube, http, auth, google, target)
+
+
+def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
+    """The cluster that FLAGS name, in AROUND."""
+    return connection(reach(flags, around), scope, around)
+
+
+def connection(there: Reach, scope: Scope, around: Surrounding) -> Connection:
+    """A status of the cluster THERE."""
+    from kubectl_imagecache.clients.compute import Compute, cloud_view
+    from kubectl_imagecache.clients.gke import Gke
+    from kubectl_imagecache.clients.registry import Registry
+
+    kube, target = there.kube, there.target
+    gke, compute = Gke(there.google), Compute(there.google)
+    seen: list[CloudView] = []
 
     def cluster() -> str:
         found = target()
@@ -209,7 +237,7 @@ def live(flags: Flags, scope: Scope, around: Surrounding) -> Connection:
         kube=lambda: kube.view(scope),
         cloud=lambda: noted(cloud_view(gke, compute, target())),
         disk_images=lambda refs: noted(cloud_view(None, compute, target(), refs)),
-        registry=Registry.from_env(env, http, auth).facts_many,
+        registry=Registry.from_env(around.env, there.http, there.auth).facts_many,
         clock=around.clock,
         cluster=cluster,
         context=kube.context,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kubectl_imagecache.cli import config
 from kubectl_imagecache.cli.answer import Progress, policy, screen, warning
-from kubectl_imagecache.cli.connect import Surrounding, clock, cluster_name, http_of, kube_options, surrounding
+from kubectl_imagecache.cli.connect import Surrounding, clock, cluster_name, connection, reach, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.clients.kube.options import Scope
 from kubectl_imagecache.core.errors import BadUsage, UserError
@@ -99,7 +99,10 @@ def _check(flags: Flags, asked: Asked) -> None:
             if getattr(flags, name):
                 raise BadUsage(f"--from and --{name.replace('_', '-')} exclude each other", "the file is the cluster")
         if asked.logs:
-            raise BadUsage("--from and --logs exclude each other", "a recording holds events alone: leave out --from")
+            raise BadUsage(
+                "--from and --logs exclude each other",
+                "a recording holds what --watch --logs has read: leave out --logs",
+            )
 
 
 @contextmanager
@@ -118,27 +121,20 @@ def _connected(
 def _live(
     flags: Flags, settings: config.Settings, around: Surrounding, want_logs: bool
 ) -> tuple[usecase.Sources, Callable[[], StatusReport]]:
-    from kubectl_imagecache.cli.connect import live
-    from kubectl_imagecache.clients.gke import Gke
-    from kubectl_imagecache.clients.google_http import GoogleHttp
-    from kubectl_imagecache.clients.kube import Kube
     from kubectl_imagecache.clients.logging import read_layers
-    from kubectl_imagecache.clients.target import gcloud_config, guess
     from kubectl_imagecache.usecases.status import Options, status
 
-    env = around.env
-    kube, google = Kube.connect(kube_options(flags), env), GoogleHttp.from_env(env, http_of(flags, env))
-    named = (flags.project, flags.location, flags.cluster_name)
-    target = guess(named, kube.context, kube.server, Gke(google).clusters, lambda: gcloud_config(env))
+    there = reach(flags, around)
+    kube, target = there.kube, there.target()
     if want_logs and isinstance(target, Gap):
         raise UserError(f"can't read the snapshotters' log: {target.why}", target.hint)
     logs: usecase.Logs | None = None
     if want_logs and not isinstance(target, Gap):
-        logs = functools.partial(read_layers, google, target)
+        logs = functools.partial(read_layers, there.google, target)
 
     def coverage() -> StatusReport:
-        connection = live(flags, Scope(flags.namespaces), around)
-        return status(connection.sources, Options(policy=policy(flags, settings)), lambda _: None)
+        sources = connection(there, Scope(flags.namespaces), around).sources
+        return status(sources, Options(policy=policy(flags, settings)), lambda _: None)
 
     sources = usecase.Sources(
         kube,

@@ -122,8 +122,10 @@ class Ledger:
                     self.pods[f"{record.namespace}/{record.name}"] = record
             case LayersRecord():
                 key = (self.image(record.image), sys.intern(record.node))
-                if key not in self.layers or (record.at or 0) >= (self.layers[key].at or 0):
-                    self.layers[key] = record
+                known = self.layers.get(key)
+                if known is not None and (record == known or (record.at or 0) < (known.at or 0)):
+                    return False
+                self.layers[key] = record
         return True
 
     def image(self, text: str) -> str:
@@ -175,7 +177,7 @@ class Ledger:
         last: float | None,
         count: int,
     ) -> bool:
-        """As `add` of an EventRecord with these members, without one: of 200,000 events that saves every fifth second."""
+        """As `add` of an EventRecord with these members, but makes none: that saves a fifth of the time."""
         usual = usual_pull(message) if reason == "Pulled" else None
         said = understand(reason, message) if usual is None else _USUAL
         if said.word is _OTHER:

@@ -68,7 +68,7 @@ _PULLED = re.compile(
     rf"(?: \((?P<wait>{_DURATION}) including waiting\))?\.?(?: Image size: (?P<size>[0-9]{{1,19}}) bytes\.?)?",
     re.ASCII,
 )
-# What kubelets since 1.30 say of nearly every pull of less than a minute: half the time of the pattern above. No more than
+# What kubelets since 1.30 say of nearly every pull of less than a minute: half the time of the pattern above. At most
 # nine decimals, so that the float is the same as nanoseconds by a thousand million.
 _SHORT = r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s"
 _USUAL = re.compile(

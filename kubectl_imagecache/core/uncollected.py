@@ -1,4 +1,4 @@
-"""Spares the garbage collector: what is read by the hundred thousand has no cycles, and it would look through all of it."""
+"""Spares the garbage collector where many thousands of objects without cycles are made."""
 
 from __future__ import annotations
 

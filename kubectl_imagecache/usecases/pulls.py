@@ -91,9 +91,9 @@ def pulls(sources: Sources, options: Options, say: Callable[[str], None], watch:
 
         say("reading events, nodes and pods")
         gaps += read_all(sources.kube, options.namespaces, ledger.add, _has_pull(ledger), ledger.hear)
-    if sources.logs is not None:
+    if sources.logs is not None and watch is None:
         say("reading the snapshotters' log")
-        gaps += _read_logs(sources.logs, ledger, since, now)
+        gaps += _read_logs(sources.logs, ledger, ledger.add, now)
     _check_pools(ledger, options.pools)
     if sources.recording is None and watch is None:
         gaps += _gone(options.since_s)
@@ -150,6 +150,8 @@ def _follow(
         except UserError as error:
             gaps.append(Gap("events since the watch broke off", error.message, error.hint))
         gaps += _read_the_rest(kube, options, add, ledger)
+        if sources.logs is not None:
+            gaps += _read_logs(sources.logs, ledger, add, sources.clock.now())
     finally:
         recorder.close()
     return gaps
@@ -165,11 +167,11 @@ def _read_the_rest(kube: Kube, options: Options, add: Callable[[Record], None], 
         return [Gap("nodes and pods at the end of the watch", error.message, error.hint)]
 
 
-def _read_logs(logs: Logs, ledger: Ledger, since: float | None, now: datetime) -> list[Gap]:
-    moments = [moment for moment in (since, ledger.oldest) if moment is not None]
+def _read_logs(logs: Logs, ledger: Ledger, add: Callable[[Record], object], now: datetime) -> list[Gap]:
+    moments = [moment for moment in (ledger.since, ledger.oldest) if moment is not None]
     begin = datetime.fromtimestamp(min(moments), timezone.utc) if moments else now - timedelta(seconds=EVENT_LIFE_S)
     try:
-        found, complete = logs(begin, ledger.add)
+        found, complete = logs(begin, add)
     except UserError as error:
         return [Gap("the snapshotters' log", error.message, error.hint)]
     if not found:

@@ -101,11 +101,16 @@ def test_a_watch_keeps_what_happens_and_the_file_tells_it_again(
 def test_a_watch_that_is_carried_on_writes_nothing_twice(program: Program, live: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
     for _ in range(2):
-        document(program, "--watch", str(file), "--for", "1s", **live.env())
+        watched = document(program, "--watch", str(file), "--for", "1s", "--logs", **live.env())
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     events = [(line["uid"], line["count"]) for line in lines if line["kind"] == "Event"]
     assert len(events) == len(set(events)) > 100
     assert [line["kind"] for line in lines].count("PullRecording") == 1
+    layers = [(line["image"], line["node"], line["at"]) for line in lines if line["kind"] == "Layers"]
+    assert len(layers) == len(set(layers)) >= 8
+    again = document(program, "--from", str(file))
+    assert again["pulls"] == watched["pulls"]
+    assert sum("layers" in pull for pull in again["pulls"]) == 8
 
 
 def test_pictures_are_written(program: Program, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def decimal(value: int, unit: int) -> str:
 
 
 USUAL = 'Successfully pulled image "IMAGE" in PULL (WAIT including waiting). Image size: SIZE bytes.'
-TIMES = ["0s", "1.5s", "850ms", "1m2.3s", "-1s", "1.2.3s", ".5s", "s", "ms", "1s2", "²s", "1.123456789s", "1e3s", "1_0s"]
+TIMES = ["0s", "1.5s", "850ms", "1m2.3s", "-1s", "1.2.3s", ".5s", "s", "ms", "1s2", "²s", "1.123456789s", "1e3s"]
 
 
 @given(

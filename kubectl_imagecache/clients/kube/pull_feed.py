@@ -200,7 +200,7 @@ def event_records(events: Iterable[AnyEvent]) -> Iterator[EventRecord]:
     """The records of those EVENTS that may be about images."""
     for event in events:
         if event.reason and may_matter(event.reason):
-            yield told(event, EventRecord)
+            yield event_record(event)
 
 
 def as_records(add: Add) -> Hear[object]:
@@ -233,6 +233,11 @@ def told(event: AnyEvent, hear: Hear[T]) -> T:
         began if last == first else epoch(last),
         count if count > 0 else 1,
     )
+
+
+def event_record(event: AnyEvent) -> EventRecord:
+    """EVENT of either group as a record."""
+    return told(event, EventRecord)
 
 
 def node_record(node: Timed) -> NodeRecord:
