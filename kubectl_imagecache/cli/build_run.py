@@ -212,7 +212,9 @@ def _joined(compute: BuildCompute, plan: BuildPlan) -> BuildPlan:
             continue
         theirs = unpack_plan(vm.packed_plan, vm.name)
         if theirs.output.ref == plan.output.ref:
-            sys.stderr.write(f"note: {vm.name} builds it already in {vm.zone}: that build is gone on with\n")
+            sys.stderr.write(
+                f"note: {neutral(f'{vm.name} builds it already in {vm.zone}')}: that build is gone on with\n"
+            )
             return theirs
     return plan
 

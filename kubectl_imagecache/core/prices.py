@@ -19,7 +19,8 @@ class Prices:
     vm_hour: float = 0.134
     """The builder VM: e2-standard-4, https://cloud.google.com/compute/vm-instance-pricing"""
     disk_gib_month: float = 0.17
-    """Disks while building: pd-ssd, https://cloud.google.com/compute/disks-image-pricing"""
+    """Disks while building: pd-ssd, of which https://cloud.google.com/compute/disks-image-pricing counts 200 GB as
+    $34.00 a month."""
     image_gib_month: float = 0.05
     """Disk image storage."""
     node_disk_gib_month: float = 0.10

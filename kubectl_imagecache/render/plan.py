@@ -84,8 +84,8 @@ def _notes(plan: BuildPlan, warnings: tuple[str, ...], screen: Screen) -> list[s
         f" {'an' if vm.external_ip else 'no'} external IP; gone after {duration(vm.timeout_s)} at the latest.",
         f"Costs about ${estimate.build:.2f} once and ${estimate.image_month:.2f} a month for the disk image"
         + (f", ${estimate.nodes_month:.2f} a month for {count(plan.nodes, 'node')}" if plan.nodes else "")
-        + f" (at ${prices.vm_hour:g} an hour; ${prices.disk_gib_month:g}, ${prices.image_gib_month:g} and"
-        f" ${prices.node_disk_gib_month:g} a GiB and month for build disk, disk image and node disk; --price).",
+        + f" (at stated prices: ${prices.vm_hour:g} an hour; ${prices.disk_gib_month:g}, ${prices.image_gib_month:g},"
+        f" and ${prices.node_disk_gib_month:g} a GiB and month for build disk, disk image and node disk; --price).",
         f"Plan {plan.hash[:12]}.",
         *(f"Note: {warning}." for warning in warnings),
     ]
