@@ -123,6 +123,11 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
       {program} roll web --disk-image web-2026-01
       # Keep the old pool, empty, for half an hour before it is deleted
       {program} roll web --disk-image web-2026-01 --soak 30m
+      # In batches, with quota for three nodes more, and at night only
+      {program} roll web --disk-image web-2026-01 --strategy rolling \\
+        --max-surge 3 --maintenance-window '22:00-05:00 Europe/Berlin'
+      # First prove the disk, by how fast a pod of a cached image gets it
+      {program} roll web --disk-image web-2026-01 --canary REPOSITORY/app:1.2
       # Watch one on a sandbox
       {program} roll web --disk-image web-2026-01 --sandbox --repin
       # What to commit, so that Terraform's next apply doesn't revert it

@@ -149,6 +149,8 @@ def status_lines(view: RollView, step: Step | ClassStep, back: bool) -> list[tup
     origin = view.new.origin if view.new else None
     if origin is not None:
         lines.append(("begun", origin.started.isoformat()))
+        if origin.surge:
+            lines.append(("batches", f"{origin.surge} nodes at a time, {origin.nodes} in all"))
     begun = any(CORDONED in node.marks for node in view.nodes)
     lines.append(("direction", "back" if back else "forward" if begun or origin else "not begun"))
     lines.append(("next", words(step)))

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.state import OrderedFailure
 from kubectl_imagecache.sandbox.embedded import Sandbox
+from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, KillAt, begin, run
 from tests.usecases.roll_stage import BIG, OLD, SCALING, budget, controller, settings, stage, state_of
 
@@ -240,3 +242,42 @@ def test_a_deletion_of_nodes_that_google_does_not_carry_out_is_asked_for_again(
     assert (code, err) == (0, ""), out
     assert state_of(sandbox) == ROLLED
     assert state_of(sandbox)["pools"]["web-r2"][1] == SCALING
+
+
+def test_where_somebody_deletes_the_new_pool_a_rollback_restores_the_old_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    assert run(sandbox, tmp_path, *ROLL, "--keep-old")[0] == 0
+    pools = f"v1/projects/{PROJECT}/locations/{LOCATION}/clusters/{sandbox.cluster}/nodePools"
+    with urlopen(Request(f"{sandbox.url('gke')}/{pools}/web-r2", method="DELETE")) as answer:
+        assert answer.status == 200
+    sandbox.world.clock.advance(300)
+    assert state_of(sandbox)["pods"] == {}
+    assert run(sandbox, tmp_path, "web", "--rollback", "--yes")[0] == 0
+    sandbox.world.clock.advance(60)
+    assert state_of(sandbox) == AS_IT_WAS
+
+
+def test_the_checklist_names_volumes_that_cannot_follow_and_rollouts_that_ask_no_budget(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox)
+    made = controller("Deployment", "db", {"cloud.google.com/gke-nodepool": "web"}, replicas=2)
+    made["spec"]["strategy"] = {"type": "Recreate"}
+    made["spec"]["template"]["spec"]["volumes"] = [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
+    sandbox.kube.create(made)
+    host = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "local": {"path": "/mnt/d"},
+        "claimRef": {"namespace": "default", "name": "data"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
+    }
+    sandbox.kube.create({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": spec})
+    sandbox.world.clock.advance(120)
+    code, out, err = run(sandbox, tmp_path, *ROLL, "--dry-run", "--repin")
+    assert code == 5
+    assert "refuse  volumes:                 1 volumes are on a node's own disks: their pods would stay Pending" in out
+    assert "        default/data: default/db-" in out
+    assert "(as asked); its rollout takes down 2 of 2 pods at a time, past any budget\n" in out
+    assert err == "refused: volumes (overrule with --allow volumes)\n"
