@@ -243,3 +243,20 @@ def test_a_disk_image_that_is_not_there_is_said(program: Program) -> None:
     found = program.imagecache("disks", "describe", "nothing", "--sandbox")
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr.startswith(f"error: there is no disk image {IMAGES}/nothing\n")
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "yaml"])
+def test_hostile_words_of_the_cloud_reach_the_terminal_as_plain_text(program: Program, form: str) -> None:
+    evil = "\x1b]0;owned\x07\u202e"
+    with shelf() as sandbox:
+        add(sandbox, "web-a", 10, family=f"web{evil}")
+        with sandbox.world.lock:
+            image(sandbox, "web-a").update(labels=OURS | {"k": evil}, description=f"x\nimagecache:1:{evil}\n")
+            sandbox.cloud.add_template("evil", f"{IMAGES}/web-a")
+            templates = sandbox.cloud.state.collection("projects/sandbox-project/global/instanceTemplates")
+            templates["evil"]["name"] = evil
+        for args in (("describe", "web-a"), ("gc", "--keep", "1")):
+            found = program.imagecache("disks", *args, "-o", form, **sandbox.env())
+            assert found.returncode == 0, found.stderr
+            assert "web-a" in found.stdout
+            assert not {"\x1b", "\x07", "\u202e"} & set(found.stdout + found.stderr)
