@@ -171,7 +171,8 @@ def picture(report: PullReport, by: By = By.METHOD) -> Picture:
         shapes += _strip(name, pulls, axis, _TOP + _STRIP * number)
     if not rows:
         shapes.append(Text((_LEFT + WIDTH - _RIGHT) / 2, _TOP + _STRIP / 2, "No pulls were seen.", 13, "middle"))
-    shapes += _legend(bottom + 62, {one.method for _, pulls in rows for one in pulls})
+    boxed = any(len(pulls) >= LEAST_FOR_BOX for _, pulls in rows)
+    shapes += _legend(bottom + 62, {one.method for _, pulls in rows for one in pulls}, boxed)
     return Picture(WIDTH, bottom + _BOTTOM, title, _about(title, rows), tuple(shapes))
 
 
@@ -244,7 +245,7 @@ def _mark(one: Judged, axis: Axis, middle: float) -> Mark:
     )  # fmt: skip
 
 
-def _legend(y: float, used: Iterable[Method]) -> list[Shape]:
+def _legend(y: float, used: Iterable[Method], boxed: bool) -> list[Shape]:
     shapes: list[Shape] = []
     x = 24.0
     there = set(used)
@@ -257,5 +258,6 @@ def _legend(y: float, used: Iterable[Method]) -> list[Shape]:
         shapes += [Mark(x, y - 4, "circle", "text", True, ""), Text(x + 12, y, words, 12, ink="quiet")]
         x += 40 + 6.4 * len(words)
         shapes += [Line(x, y - 12, x, y + 3, "median"), Text(x + 8, y, "median", 12, ink="quiet")]
+    if there and boxed:
         shapes += [Box(x + 66, y - 12, 14, 15, "box"), Text(x + 86, y, "middle half", 12, ink="quiet")]
     return shapes
