@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from kubectl_imagecache.builder import disk, layout
 from kubectl_imagecache.builder.build import build
 from kubectl_imagecache.builder.failures import CRASHED, DISK, STOPPED, BuildFailed, printable
 from kubectl_imagecache.builder.job import Target, decode
 from kubectl_imagecache.builder.report import Reporter
-from kubectl_imagecache.builder.verify import Holds, verify
+
+if TYPE_CHECKING:
+    from kubectl_imagecache.builder.verify import Holds
 
 _CHAIN_IDS_A_LINE = 40
 
@@ -33,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
             contents = build(job, reporter)
             reporter.say("done", images=len(contents.images), seconds=round(time.monotonic() - began, 1))
         else:
+            from kubectl_imagecache.builder.verify import verify  # a build starts sooner without it
+
             target = Target(device=options.device or "", folder=options.folder or "")
             if target.device and options.contents:
                 disk.check(target.device)

@@ -17,12 +17,12 @@ from kubectl_imagecache.builder.layers import LayerDone, LayerTask
 from kubectl_imagecache.builder.registry import Registry
 from kubectl_imagecache.builder.report import Reporter
 from kubectl_imagecache.builder.workers import bring_all
-from kubectl_imagecache.core import record
 from kubectl_imagecache.core.contents import CachedImage, Contents, Layer
 
 _RESOLVERS = 8
 _USUAL_RATIO = 2.6  # unpacked bytes per compressed one, where nothing better is known
 _AT_LEAST = 1.25  # of the present size, where the estimate says that it should have been enough
+_FLUSH_AT = 64 * 1024 * 1024  # bytes; less is not worth a commit of the journal
 _HEADROOM = 1.1  # ext4's own structures and the last blocks of files
 
 
@@ -72,6 +72,8 @@ def _fill(job: Job, images: Sequence[ResolvedImage], root: str, reporter: Report
     done = _bring(job, tasks, root, reporter)
     _copy_up(images, tasks, done)
     reporter.say("phase", phase="metadata")
+    from kubectl_imagecache.core import record  # late: a build starts sooner without it
+
     folders = {task.layer.chain_id: task.folder for task in tasks}
     trees = {c: d.tree or tree_sha256(folders[c], d.md5s.get) for c, d in done.items()}
     relative = {c: str(Path(folder).relative_to(root)) for c, folder in folders.items()}
@@ -108,15 +110,23 @@ def _bring(job: Job, tasks: Sequence[LayerTask], root: str, reporter: Reporter) 
     if sum(task.layer.size for task in tasks) > disk.free_bytes(root):
         raise _too_small(tasks, done, root, "the layers are larger than it even compressed")
 
+    unflushed = 0
+
     def on_done(layer: LayerDone) -> None:
+        nonlocal unflushed
         done[layer.chain_id] = layer
+        unflushed += layer.unpacked
+        if unflushed >= _FLUSH_AT:
+            unflushed = 0
+            flush()
         reporter.say("layer", layer=layer.chain_id, unpacked=layer.unpacked, files=layer.entries)
         total = sum(known.unpacked for known in done.values())
         if 0 < job.limits.unpacked_bytes < total:
             raise BuildFailed(TOO_LARGE, f"the layers unpack to more than {job.limits.unpacked_bytes} bytes")
 
     try:
-        return bring_all(job, tasks, reporter, on_done)
+        with disk.flushing(root) as flush:
+            return bring_all(job, tasks, reporter, on_done)
     except BuildFailed as failure:
         larger_than_the_disk = failure.kind == TOO_LARGE and failure.needed and not job.limits.unpacked_bytes
         if failure.kind == NO_SPACE or larger_than_the_disk:

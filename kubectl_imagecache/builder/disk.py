@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,6 +44,26 @@ def readable(target: Target) -> Iterator[str]:
     # noload: a journal is not replayed, so that not one byte of somebody's disk changes.
     with _mounted(_file_system_on(target.device), "ro,noload,nodev,nosuid,noexec") as folder:
         yield folder
+
+
+@contextmanager
+def flushing(folder: str) -> Iterator[Callable[[], None]]:
+    """A function that starts to write out what was written below FOLDER, and returns at once.
+
+    The kernel would begin after 30 s, or when a tenth of the memory is dirty (vm.dirty_*, kernel.org): most of a
+    build would wait for its end.
+    """
+    under_way: list[subprocess.Popen[bytes]] = []
+
+    def flush() -> None:
+        if not under_way or under_way[-1].poll() is not None:
+            under_way[:] = [subprocess.Popen(["sync", "-f", folder], stdin=subprocess.DEVNULL)]
+
+    try:
+        yield flush
+    finally:
+        for process in under_way:
+            process.wait()  # it holds FOLDER open, and a busy disk can't be unmounted
 
 
 def check(device: str) -> None:

@@ -249,19 +249,19 @@ def _text(field: bytes) -> bytes:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or base-256 if the first bit is set."""
-    try:
-        return int(field[:-1], 8)  # nearly always: digits to the last byte, which is a NUL or a space
-    except ValueError:
-        pass
+    """Octal digits between spaces or NULs, none at all being 0, or base-256 if the first bit is set."""
+    digits = field.strip(b" \0").partition(b"\0")[0]
+    if digits.isdigit():
+        try:
+            return int(digits, 8)
+        except ValueError:
+            raise bad("the layer's archive has a header with a damaged number") from None
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    digits = field.strip(b" \0").partition(b"\0")[0]
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        raise bad("the layer's archive has a header with a damaged number") from None
+    if digits:
+        raise bad("the layer's archive has a header with a damaged number")
+    return 0
 
 
 def _decimal(text: bytes) -> int:

@@ -16,6 +16,8 @@ from kubectl_imagecache.builder.tar import Entry, TarReader
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _HOLE = bytes(64 * 1024)
+_MD5 = hashlib.md5(usedforsecurity=False)
+"""Copied for each file: to copy one costs a third of what it costs to make one."""
 _FLUSH_AT = 128 * 1024
 _SMALL = 64 * 1024
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -282,8 +284,10 @@ def _write(fd: int, reader: TarReader, size: int) -> bytes:
     if size <= _SMALL:
         data = reader.whole()
         _write_all(fd, memoryview(data))
-        return hashlib.md5(data, usedforsecurity=False).digest()
-    md5 = hashlib.md5(usedforsecurity=False)
+        md5 = _MD5.copy()
+        md5.update(data)
+        return md5.digest()
+    md5 = _MD5.copy()
     hole = False
     for view in reader.body():
         md5.update(view)
@@ -299,7 +303,7 @@ def _write(fd: int, reader: TarReader, size: int) -> bytes:
 
 
 def _write_sparse(fd: int, reader: TarReader, entry: Entry) -> bytes:
-    md5 = hashlib.md5(usedforsecurity=False)
+    md5 = _MD5.copy()
     at = 0
     for offset, length in entry.sparse or ():
         _hash_zeros(md5, offset - at)

@@ -131,6 +131,31 @@ def test_an_old_directory_is_a_name_with_a_slash() -> None:
     assert entry.type == tar.DIRECTORY
 
 
+def with_field(data: bytes, at: int, field: bytes) -> bytes:
+    """DATA with another FIELD in its first header, whose checksum is made anew."""
+    header = bytearray(data[:512])
+    header[at : at + len(field)] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
+@pytest.mark.parametrize(
+    ("field", "mode"),
+    [(b"00004755", 0o4755), (b"   644 \0", 0o644), (b"\0\0\0\0\0\0\0\0", 0), (b"\x80\0\0\0\0\0\x01\xed", 0o755)],
+    ids=["to the last byte", "spaces", "empty", "base 256"],
+)
+def test_numbers_are_read_in_every_form_that_go_reads(field: bytes, mode: int) -> None:
+    ((entry, _),) = read(with_field(archive((member("a"), b"")), 100, field))
+    assert entry.mode == mode
+
+
+@pytest.mark.parametrize("field", [b"0_000644", b"-0000644", b"0000 644", b"0000648\0"])
+def test_what_only_python_takes_for_a_number_is_damage(field: bytes) -> None:
+    with pytest.raises(BuildFailed, match="damaged number"):
+        read(with_field(archive((member("a"), b"")), 100, field))
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
