@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from kubectl_imagecache import __version__
@@ -36,6 +36,8 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 5.0
 """Between two looks at something that takes its time; each wait is half as long again as the one before."""
 ABORT_WAIT_S = 2.0
+ABORT_PATIENCE_S = 300.0
+"""Before an abort gives up what Compute doesn't remove; a disk image or a VM takes it a minute or two."""
 PATIENCE = 10
 """Looks in a row that may fail before the build is left to itself."""
 BUILDER = f"kubectl-imagecache {__version__}"
@@ -255,15 +257,20 @@ def _forget_record(compute: BuildCompute, plan: BuildPlan, vm: BuildVm, clock: C
 def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[str]:
     """Remove every trace of BUILD, whoever runs it, and return what was removed; looks until there is nothing.
 
-    A disk image that is READY stays if the build had come to its end. Raises NotFound if there is no such build.
+    A disk image that is READY stays if the build had come to its end. Raises NotFound if there is no such build, and
+    UserError for what is still there after ABORT_PATIENCE_S.
     """
     removed: list[str] = []
+    until = clock.now() + timedelta(seconds=ABORT_PATIENCE_S)
     began = bool(compute.vms(build)) or bool(compute.disks(build))
     while True:
         vms, disks = compute.vms(build), compute.disks(build)
         images = [i for i in compute.images("imagecache-build", build) if began or i.state is not ImageState.READY]
         if not (vms or disks or images):
             break
+        if clock.now() > until:
+            kept = ", ".join([*(i.name for i in images), *(vm.name for vm in vms), *(d.name for d in disks)])
+            raise UserError(f"Compute doesn't remove {kept} of {build}", "look at them with gcloud, and abort again")
         # The VM last: as long as it is there, a second --abort knows that the build wasn't finished.
         operations = [(f"disk image {i.name}", compute.delete_image(_ref(i))) for i in images]
         if not images:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from kubectl_imagecache.core.plan_json import from_json
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
@@ -145,14 +147,15 @@ def test_a_saved_plan_is_built_once_and_found_again(program: Program, tmp_path: 
 
 @dataclass
 class Killer(Faults):
-    """Kills a process the moment its Nth changing request has come; the request itself is performed."""
+    """Kills a process the moment its Nth (changing) request has come; the request itself is performed."""
 
     at: int = 0
+    reads: bool = False
     process: list[int] = field(default_factory=list)
     seen: int = 0
 
     def strike(self, service: str, method: str, target: str) -> Fault | None:
-        if service == "compute" and method != "GET" and "testIamPermissions" not in target:
+        if self.reads or (service == "compute" and method != "GET" and "testIamPermissions" not in target):
             self.seen += 1
             if self.seen == self.at:
                 os.kill(self.process[0], signal.SIGKILL)
@@ -186,6 +189,41 @@ def test_killed_with_signal_9_at_any_change_it_ends_clean(program: Program, at: 
         # The last change is the VM's deletion: the build may be at its end by itself when the abort looks.
         assert ended.returncode == 0 or at == 6, ended.stderr
         assert left(sandbox) == [] if ended.returncode == 0 else [name[:7] for name in left(sandbox)] == ["images/"]
+
+
+@pytest.mark.parametrize("then", ["run", "abort"])
+def test_killed_with_signal_9_at_any_request_of_all_it_ends_clean(program: Program, then: str) -> None:
+    # All of them, reads too, take minutes: REBUILD_KILL_STRIDE=1.
+    stride = int(os.environ.get("REBUILD_KILL_STRIDE", "17"))
+    build = from_json(json.dumps(dry_run(program, "--sandbox=empty", *IN_FAMILY)), "plan").build
+    for at in itertools.count(1 if then == "run" else stride // 2 + 1, stride):
+        with cloud() as sandbox:
+            sandbox.world.faults = killer = Killer(at=at, reads=True)
+            with sandbox.world.lock:
+                process = subprocess.Popen(
+                    [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *IN_FAMILY],
+                    env={**program.env, **sandbox.env()},
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                killer.process.append(process.pid)
+            if process.wait(60) == 0:
+                break
+            assert (at, process.returncode) == (at, -signal.SIGKILL)
+            killer.at = 0
+            if then == "run":
+                ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
+                assert (at, ended.returncode, ended.stderr[-300:]) == (at, 0, ended.stderr[-300:])
+                assert (at, [name[:12] for name in left(sandbox)]) == (at, ["images/cache"])
+                continue
+            ended = program.imagecache("rebuild", "--yes", "--abort", build, **sandbox.env())
+            if ended.returncode == 0:
+                assert (at, left(sandbox)) == (at, [])
+                continue
+            # Nothing had begun, or all had come to its end by itself.
+            assert "there is nothing to abort" in ended.stderr, at
+            assert (at, [name[:12] for name in left(sandbox)]) in ((at, []), (at, ["images/cache"]))
+    assert at > 40
 
 
 def test_a_build_is_gone_on_with_by_its_name_alone(program: Program) -> None:

@@ -129,32 +129,6 @@ def test_a_fault_that_passes_does_not_end_a_build(shop: Workshop, fault: Fault, 
     assert shop.left() == {"images": [plan.output.ref.name]}
 
 
-def test_a_passing_fault_at_any_request_in_turn_does_not_end_a_build() -> None:
-    for at in range(requests_of_a_whole_build()):
-        with workshop() as shop:
-            fault = replace(FAULTS[at % len(FAULTS)], service="compute", after=at)
-            shop.sandbox.world.faults.rules.append(fault)
-            plan = shop.plan()
-            assert shop.build(plan).run().state is ImageState.READY, (at, fault)
-            assert shop.left() == {"images": [plan.output.ref.name]}, (at, fault)
-
-
-def test_a_refusal_at_any_request_in_turn_is_told_and_a_second_run_ends_the_build() -> None:
-    refusals = (403, 401, 404, 409, 412, 400)
-    for at in range(requests_of_a_whole_build()):
-        with workshop() as shop:
-            faults = shop.sandbox.world.faults.rules
-            faults.append(Fault(status=refusals[at % len(refusals)], service="compute", after=at, times=1))
-            plan = shop.plan()
-            try:
-                shop.build(plan).run()
-            except UserError as error:
-                assert error.message, at
-            faults.clear()
-            assert shop.build(plan).run().state is ImageState.READY, at
-            assert shop.left() == {"images": [plan.output.ref.name]}, at
-
-
 def test_a_builder_that_fails_leaves_nothing_and_its_words(shop: Workshop) -> None:
     plan = shop.plan()
     (first, *rest) = plan.images
