@@ -20,6 +20,7 @@ METADATA_HOST = "metadata.google.internal"
 _TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
 _SECRET_MANAGER = "https://secretmanager.googleapis.com/"
 _GOOGLE = re.compile(r"(?:[a-z0-9-]+\.)?pkg\.dev|(?:[a-z0-9-]+\.)?gcr\.io")
+_BEARER = re.compile(r"[!-~]+")
 _MARGIN_S = 60.0
 _TIMEOUT_S = 30.0
 _MAX_ANSWER = 1 << 20
@@ -101,6 +102,10 @@ class Credentials:
         else:
             text = _secret(self._access.source)
         user, colon, password = text.strip().partition(":")
+        if not colon and not _BEARER.fullmatch(user):
+            raise BuildFailed(
+                REGISTRY, f"the login for {self._access.host} is neither USER:PASSWORD nor a token", "look at its text"
+            )
         return (Login(user, password) if colon else Login("", user)), float("inf")
 
 
@@ -119,9 +124,10 @@ def _secret(name: str) -> str:
     answer = _get_json(f"{base.rstrip('/')}/v1/{name}:access", {"Authorization": f"Bearer {token}"}, "Secret Manager")
     payload = answer.get("payload")
     data = payload.get("data") if isinstance(payload, dict) else None
-    if not isinstance(data, str):
-        raise BuildFailed(REGISTRY, f"Secret Manager gave no text for {name}")
-    return base64.b64decode(data).decode()
+    try:
+        return base64.b64decode(data if isinstance(data, str) else "?", validate=True).decode()
+    except ValueError as error:
+        raise BuildFailed(REGISTRY, f"Secret Manager gave no text for {name}") from error
 
 
 def _get_json(url: str, headers: dict[str, str], whom: str) -> dict[str, object]:

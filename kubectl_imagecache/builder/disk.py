@@ -30,7 +30,8 @@ def writable(target: Target) -> Iterator[str]:
     # No reserved blocks, as nobody writes to it later. The inode tables are left for who needs them: zeroing
     # them would write 2 % of the disk for nothing.
     _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,discard", target.device)
-    with _mounted(target.device, f"rw,{_OPTIONS}") as folder:
+    # What images hold is never run, opened as a device or obeyed as setuid here.
+    with _mounted(target.device, f"rw,nodev,nosuid,noexec,{_OPTIONS}") as folder:
         yield folder
     check(target.device)
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from kubectl_imagecache.builder.credentials import Credentials, is_google, is_loopback
@@ -32,6 +33,7 @@ _MAX_WAIT_S = 60.0
 _TIMEOUT_S = 60.0
 _TOKEN_LIFETIME_S = 60.0
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_TOKEN = re.compile(r"[!-~]+")
 _HUB = {"docker.io": "registry-1.docker.io"}
 
 
@@ -176,7 +178,6 @@ class Registry:
 
     def _refused(self, response: http.client.HTTPResponse, what: str) -> None:
         words = self._words(response)
-        retry_after = response.getheader("Retry-After") or ""
         if response.status in (401, 403):
             self._close()
             raise BuildFailed(
@@ -187,7 +188,7 @@ class Registry:
                 else "name credentials for this registry, or check that the image exists",
             )
         if response.status in (404, 408, 416, 425, 429) or response.status >= 500:
-            raise _Again(words, float(retry_after) if retry_after.isdigit() else None, response.status)
+            raise _Again(words, _retry_after_s(response.getheader("Retry-After") or ""), response.status)
         raise BuildFailed(REGISTRY, f"{what}: {words}")
 
     def _words(self, response: http.client.HTTPResponse) -> str:
@@ -235,6 +236,8 @@ class Registry:
             lifetime_s = float(answer.get("expires_in") or _TOKEN_LIFETIME_S)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BuildFailed(REGISTRY, f"{self._host}: the token server's answer can't be read") from error
+        if not _TOKEN.fullmatch(str(token)):
+            raise BuildFailed(REGISTRY, f"{self._host}: the token server gave what is no token")
         return f"Bearer {token}", time.monotonic() + max(lifetime_s * 0.9 - 5, 1.0)
 
     def _secrets(self) -> list[str]:
@@ -246,9 +249,13 @@ class Registry:
             response = self._request(url, headers)
             if response.status not in (301, 302, 303, 307, 308):
                 return response
-            target = urljoin(url, response.getheader("Location") or "")
             response.read(CHUNK)
-            old, new = urlsplit(url), urlsplit(target)
+            try:
+                target = urljoin(url, response.getheader("Location") or "")
+                old, new = urlsplit(url), urlsplit(target)
+                _ = new.port
+            except ValueError as error:
+                raise BuildFailed(REGISTRY, f"{self._host} redirects to what is no address") from error
             if new.scheme != "https" and not (is_loopback(target) and is_loopback(self._base)):
                 raise BuildFailed(REGISTRY, f"{self._host} redirects to plain http or no address at all")
             if (old.scheme, old.netloc) != (new.scheme, new.netloc):
@@ -279,6 +286,16 @@ class Registry:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+
+def _retry_after_s(value: str) -> float | None:
+    """The seconds that a Retry-After asks for, as a number or a date (RFC 9110, 10.2.3); None if it says neither."""
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def matches(digest: str, data: bytes) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from kubectl_imagecache.builder.failures import CRASHED, BuildFailed
+from kubectl_imagecache.builder.failures import CRASHED, BuildFailed, printable
 from kubectl_imagecache.builder.job import Job
 from kubectl_imagecache.builder.layers import LayerDone, LayerTask, bring
 from kubectl_imagecache.builder.registry import Registry
@@ -151,3 +151,6 @@ def _work(job: Job, connection: Connection, others: list[Connection]) -> None:
             tell("done", bring(task, registries[host], on_bytes))
         except BuildFailed as failure:
             tell("failed", failure)
+        except Exception as error:  # noqa: BLE001 - the client sees nothing but the report
+            words = printable(f"{type(error).__name__}: {error}")
+            tell("failed", BuildFailed(CRASHED, words, "please report this"))

@@ -199,6 +199,13 @@ def test_a_hundred_tiny_layers(registry: str, containerd: machines.Containerd, d
     assert build_and_compare([factories.push(registry, "tiny", layers)], containerd, disk, tmp_path) == []
 
 
+def test_a_layer_of_very_many_files(registry: str, containerd: machines.Containerd, disk: Path, tmp_path: Path) -> None:
+    directories = [(member(f"lib/{n}", tarfile.DIRTYPE), b"") for n in range(100)]
+    files = [(member(f"lib/{n % 100}/{n}.py"), b"%d" % n) for n in range(int(os.environ.get("LAYER_FILES", "3000")))]
+    layer = gzipped(archive((member("lib", tarfile.DIRTYPE), b""), *directories, *files))
+    assert build_and_compare([factories.push(registry, "many", [layer])], containerd, disk, tmp_path) == []
+
+
 def test_the_table_of_images_is_ctrs_own(
     registry: str, containerd: machines.Containerd, disk: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -64,6 +66,51 @@ def test_a_passing_failure_is_retried_after_what_the_server_asks(server: Scripte
     assert fetch(client(server, waits)) == BLOB
     assert len(waits) == 1
     assert 5.6 <= waits[0] <= 8.4
+
+
+def test_a_retry_after_may_be_a_date_and_nonsense_is_passed_over(server: Scripted) -> None:
+    answers = iter([formatdate(time.time() + 20, usegmt=True), formatdate(0, usegmt=True), "in a while"])
+    server.rules.append(times(3, "/blobs/", lambda asked: error(503, "X", "passing", Retry_After=next(answers))))
+    waits: list[float] = []
+    assert fetch(client(server, waits)) == BLOB
+    later, past, nonsense = waits
+    assert 14 <= later <= 24
+    assert past == 0
+    assert 0 < nonsense < 5
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[", "https://127.0.0.1:99999999/x", "https://127.0.0.1:x/", "", "https://[::1", "//\x7f/"]
+)
+def test_a_redirect_to_no_address_is_a_failure_of_the_registry(server: Scripted, target: str) -> None:
+    server.rules.append(lambda asked: Answer(302, b"", {"Location": target}))
+    with pytest.raises(BuildFailed) as caught:
+        fetch(client(server))
+    assert caught.value.kind == "registry"
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nX-Evil: 1", "\u00fc", "", 7, {}])
+def test_a_token_that_no_header_can_carry_is_refused(server: Scripted, token: object) -> None:
+    bearer_rule(server, "", "")
+    server.rules.insert(0, lambda a: Answer(200, json.dumps({"token": token}).encode()) if "/token" in a.path else None)
+    with pytest.raises(BuildFailed) as caught:
+        fetch(client(server))
+    assert caught.value.kind == "registry"
+
+
+def test_a_token_that_runs_out_within_a_blob_is_fetched_anew_and_the_blob_goes_on(server: Scripted) -> None:
+    given = bearer_rule(server, "", "")
+
+    def cut(asked: Asked) -> Answer:
+        given.append("run out: no request may carry an old one now")
+        return Answer(200, BLOB, cut=400_000)
+
+    guard = server.rules.pop()
+    once = times(1, "/blobs/", cut)
+    server.rules.append(lambda asked: guard(asked) or once(asked))
+    assert fetch(client(server)) == BLOB
+    asked = [(a.headers.get("authorization"), "range" in a.headers) for a in server.asked if "/blobs/" in a.path]
+    assert asked == [(None, False), ("Bearer token-0", False), ("Bearer token-0", True), ("Bearer token-2", True)]
 
 
 def test_a_lasting_failure_is_told_in_the_registrys_words(server: Scripted) -> None:
@@ -246,6 +293,15 @@ def test_a_google_token_is_fetched_anew_before_it_runs_out(server: Scripted, met
 def test_a_login_can_come_from_secret_manager(server: Scripted, metadata: list[str]) -> None:
     access = RegistryAccess("r.example", "secret", "projects/p/secrets/hub/versions/latest")
     assert credentials.Credentials(access).login() == credentials.Login("me", "hidden")
+
+
+@pytest.mark.parametrize("text", ["two words", "a\nb", "\u00fc", ""])
+def test_a_login_that_is_none_is_refused_without_being_shown(server: Scripted, tmp_path: Path, text: str) -> None:
+    bearer_rule(server, "", "")
+    (tmp_path / "login").write_text(text)
+    with pytest.raises(BuildFailed) as caught:
+        fetch(client(server, auth="file", source=str(tmp_path / "login")))
+    assert caught.value.message == f"the login for {server.host} is neither USER:PASSWORD nor a token"
 
 
 def image(server: Scripted, digest: str, platform: str = "linux/amd64") -> JobImage:
