@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_imagecache.core.roll import RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
+from kubectl_imagecache.usecases.roll import roll
 from tests.cli.conftest import Program
-from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of
+from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
 AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
@@ -92,26 +94,39 @@ def test_a_workload_that_selects_the_pool_is_refused_and_named_unless_it_may_be_
     assert state_of(sandbox) == ROLLED
 
 
-def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Path) -> None:
+WAYS = {
+    "there": (ROLL, ROLLED, 7),
+    "back": (("web", "--rollback", "--yes"), AS_IT_WAS, 17),
+}
+"""What is run, how it ends, and of how many requests it is killed at one."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Path, way: str) -> None:
     # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
+    command, end, stride = WAYS[way]
     number, performed, killed = 1, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
-    stride = int(os.environ.get("ROLL_KILL_STRIDE", "6"))
+    stride = int(os.environ.get("ROLL_KILL_STRIDE", str(stride)))
     while True:
         with Sandbox(settings()) as sandbox:
             stage(sandbox, nodes=1)
+            if way == "back":
+                mine = tools(sandbox, [], tmp_path)
+                roll(mine, RollPlan("web", NEW, keep_old=True))
+                mine.lock.give()
             faults = sandbox.world.faults = KillAt(number=number, performed=performed)
-            process = begin(sandbox, tmp_path, *ROLL)
+            process = begin(sandbox, tmp_path, *command)
             with sandbox.world.lock:
                 faults.pid = process.pid
-            process.communicate(timeout=120)
+            process.communicate(timeout=300)
             if process.returncode == 0:
                 break
             assert process.returncode == -signal.SIGKILL
             killed += 1
             faults.pid = 0
-            code, _, err = run(sandbox, tmp_path, *ROLL)
+            code, _, err = run(sandbox, tmp_path, *command)
             assert (number, code, err) == (number, 0, "")
-            assert (number, state_of(sandbox)) == (number, ROLLED)
+            assert (number, state_of(sandbox)) == (number, end)
         number, performed = number + stride, not performed
     assert killed * stride > 30
     print(f"killed {killed} times")
