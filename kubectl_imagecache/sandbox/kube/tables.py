@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
+from kubectl_imagecache.sandbox.kube.ages import age, human_duration, moment
 from kubectl_imagecache.sandbox.kube.kinds import Kind, Obj
 
 Cells = list[Any]
 Column = tuple[str, str, int]
 """Name, type, priority (1: only with -o wide)."""
-
-
-def human_duration(seconds: float) -> str:
-    """An age as kubectl writes it: `45s`, `5m30s`, `3h12m`, `2d4h`, `12d`."""
-    s = int(seconds)
-    if s < -1:
-        return "<invalid>"
-    if s < 0:
-        return "0s"
-    if s < 120:
-        return f"{s}s"
-    minutes = s // 60
-    if minutes < 10:
-        return f"{minutes}m{s % 60}s" if s % 60 else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = s // 3600
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    days = hours // 24
-    if hours < 192:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    if days < 730:
-        return f"{days}d"
-    return f"{days // 365}y"
-
-
-def age(stamp: str | None, now: datetime) -> str:
-    """How long ago a time of the API was; `<unknown>` without one."""
-    if not stamp:
-        return "<unknown>"
-    return human_duration((now - _time(stamp)).total_seconds())
-
-
-def _time(stamp: str) -> datetime:
-    return datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
 
 
 def _join(parts: Iterable[str]) -> str:
@@ -221,8 +184,8 @@ def _job(obj: Obj, now: datetime) -> Cells:
     completions = f"{status.get('succeeded', 0)}/{wanted if wanted is not None else spec.get('parallelism', 1)}"
     took = ""
     if status.get("startTime"):
-        end = _time(status["completionTime"]) if status.get("completionTime") else now
-        took = human_duration((end - _time(status["startTime"])).total_seconds())
+        end = moment(status["completionTime"]) if status.get("completionTime") else now
+        took = human_duration((end - moment(status["startTime"])).total_seconds())
     created = age(obj["metadata"].get("creationTimestamp"), now)
     return [obj["metadata"]["name"], word, completions, took, created, *_template(obj), _selector(spec.get("selector"))]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from kubectl_imagecache.core.pulls import parse_pulled
 from kubectl_imagecache.sandbox.kube import protobuf, words
+from kubectl_imagecache.sandbox.kube.ages import human_duration
 from kubectl_imagecache.sandbox.kube.patches import json_patch, merge_patch, strategic_patch
 from kubectl_imagecache.sandbox.kube.quantities import milli, pod_requests
 from kubectl_imagecache.sandbox.kube.selectors import label_selector, parse_labels
 from kubectl_imagecache.sandbox.kube.status import ApiError
-from kubectl_imagecache.sandbox.kube.tables import human_duration
 
 
 @pytest.mark.parametrize(
