@@ -95,21 +95,22 @@ def test_a_workload_that_selects_the_pool_is_refused_and_named_unless_it_may_be_
 
 
 WAYS = {
-    "there": (ROLL, ROLLED, 7),
-    "back": (("web", "--rollback", "--yes"), AS_IT_WAS, 17),
+    "there": (ROLL, 1, ROLLED, 7),
+    "in batches": ((*ROLL, "--strategy", "rolling", "--max-surge", "1"), 2, ROLLED, 31),
+    "back": (("web", "--rollback", "--yes"), 1, AS_IT_WAS, 17),
 }
-"""What is run, how it ends, and of how many requests it is killed at one."""
+"""What is run, nodes of the pool, how it ends, and of how many requests it is killed at one."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Path, way: str) -> None:
     # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
-    command, end, stride = WAYS[way]
+    command, nodes, end, stride = WAYS[way]
     number, performed, killed = 1, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
     stride = int(os.environ.get("ROLL_KILL_STRIDE", str(stride)))
     while True:
         with Sandbox(settings()) as sandbox:
-            stage(sandbox, nodes=1)
+            stage(sandbox, nodes=nodes)
             if way == "back":
                 mine = tools(sandbox, [], tmp_path)
                 roll(mine, RollPlan("web", NEW, keep_old=True))
