@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,19 @@ class Connected:
     namespace: str
     origin: Origin
     gaps: tuple[Gap, ...]
+
+
+class Stops(Interrupts):
+    """Ctrl-C, and SIGTERM too: what a CI job or `timeout` ends leaves nothing either."""
+
+    def __enter__(self) -> Stops:
+        super().__enter__()
+        self._terminated = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        signal.signal(signal.SIGTERM, self._terminated)
+        super().__exit__(*rest)
 
 
 def answer_bench(flags: Flags, plan: BenchPlan | None, disk_image: str, asked: Asked) -> int:
@@ -192,7 +206,7 @@ def _measure(
     asked: Asked,
     progress: Progress,
 ) -> int:
-    interrupted = Interrupts()
+    interrupted = Stops()
     tools = replace(connected.tools, interrupted=interrupted.asked)
     try:
         with interrupted:

@@ -141,7 +141,7 @@ def _findings(report: BenchReport) -> Iterator[str]:
 def _compared(mine: Stat, theirs: Stat) -> str:
     slow, fast = max(mine.median, theirs.median), min(mine.median, theirs.median)
     ratio = times(slow, fast)
-    words = {True: f"{ratio} as fast as", False: f"{ratio} as slow as"}[mine.median < theirs.median]
+    words = f"{ratio} as fast as" if mine.median < theirs.median else ratio
     if slow / fast < 1.1:
         words = "as fast as"
     return f"{seconds(mine.median)}, {words} the {seconds(theirs.median)}"

@@ -41,7 +41,7 @@ from kubectl_imagecache.core.errors import Busy, NotFound, Unavailable, UserErro
 from kubectl_imagecache.core.pools import Taint
 from kubectl_imagecache.core.probe import Found, Probe, ProbeSpec, outcome
 from kubectl_imagecache.core.references import parse
-from kubectl_imagecache.usecases.bench_sweep import PATIENCE, Tools, clean, follow, patiently, sweep
+from kubectl_imagecache.usecases.bench_sweep import BUSY_S, PATIENCE, Tools, clean, follow, patiently, pause, sweep
 
 RENEW_S = 30.0
 """How often a sign of life is given."""
@@ -117,7 +117,8 @@ def bench(tools: Tools, plan: BenchPlan, namespace: str) -> Measured:
 
 def _tidy(tools: Tools, plan: BenchPlan, run: Run) -> None:
     tools.say("removing the pods" + (" and pools" if plan.make_pools else ""))
-    clean(tools, run)
+    # Whoever asked for the end gets it whole; who asks again gets it at once.
+    clean(replace(tools, interrupted=lambda: False), run)
 
 
 def _begun(tools: Tools, plan: BenchPlan, namespace: str) -> Run:
@@ -159,6 +160,7 @@ def _measure(tools: Tools, plan: BenchPlan, run: Run, memory: _Memory) -> Measur
         return Measured(run.id, plan, samples, memory.pools, memory.nodes, ended)
 
     while True:
+        now = tools.clock.now()
         if tools.interrupted():
             return result("interrupted")
         try:
@@ -169,22 +171,25 @@ def _measure(tools: Tools, plan: BenchPlan, run: Run, memory: _Memory) -> Measur
                 return result()
             if isinstance(step, GiveUp):
                 return result(f"{step.why} ({step.hint})")
-            if not isinstance(step, Wait):
-                _act(tools, plan, owner, step, memory)
-                moved = tools.clock.now()
-            elif tools.clock.now() - moved > timedelta(seconds=plan.timeout_s + _MARGIN_S):
-                return result(f"nothing has moved for {plan.timeout_s + _MARGIN_S:.0f} s: {step.why}")
+            if isinstance(step, Wait):
+                why, wait_s = step.why, step.seconds
             else:
-                tools.say(step.why)
-                tools.clock.sleep(step.seconds)
+                _act(tools, plan, owner, step, memory)
+                moved, why, wait_s = tools.clock.now(), "", 0.0
             trouble = 0
-        except (Busy, Unavailable) as error:
+        except Busy as error:
+            why, wait_s = error.message, BUSY_S
+        except Unavailable as error:
             # Whether an unanswered call was done shows in what is there: so look again, never send again.
             trouble += 1
             if trouble >= PATIENCE:
                 return result(error.message)
-            tools.say(error.message)
-            tools.clock.sleep(min(30.0, 2.0 * trouble))
+            why, wait_s = error.message, min(30.0, 2.0 * trouble)
+        if why and now - moved > timedelta(seconds=plan.timeout_s + _MARGIN_S):
+            return result(f"nothing has moved for {plan.timeout_s + _MARGIN_S:.0f} s: {why}")
+        if why:
+            tools.say(why)
+            pause(tools, wait_s)
 
 
 def _own(tools: Tools, run: Run) -> Run:
@@ -282,7 +287,8 @@ def _create_pool(tools: Tools, plan: BenchPlan, run: Run, name: str, memory: _Me
         raise NotFound(f"pool {plan.like} is not in this cluster", "name another with --like")
     tools.tell(f"creating pool {name}: {plan.wanted} nodes like those of {plan.like}")
     expires = _expires(plan, tools.clock.now())
-    follow(tools, tools.gke.create(pool_json(plan, run.id, name, like, run.namespace, expires)))
+    operation = tools.gke.create(pool_json(plan, run.id, name, like, run.namespace, expires))
+    follow(tools, operation, beat=lambda: _own(tools, run))
 
 
 def _expires(plan: BenchPlan, now: datetime) -> datetime:

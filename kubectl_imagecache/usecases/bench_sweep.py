@@ -22,7 +22,9 @@ LOOK_ON_S = 45.0
 """How long a run is looked on at whose last sign of life is old by this machine's clock."""
 PATIENCE = 12
 """Failures in a row that are waited out."""
-_POLL_S = 5.0
+BUSY_S = 10.0
+"""Between two tries where something else goes on in the cluster: GKE does one thing at a time, and takes minutes."""
+_POLL_S, _SLICE_S = 5.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,22 @@ def patiently(tools: Tools, ask: Callable[[], Any]) -> Any:
     raise AssertionError("the last failure is raised")
 
 
-def follow(tools: Tools, operation: Operation) -> None:
-    """Wait for OPERATION's end; raises UserError with GKE's words if it failed."""
+def pause(tools: Tools, seconds: float) -> None:
+    """Let SECONDS pass, less if the user interrupts."""
+    while seconds > 0 and not tools.interrupted():
+        tools.clock.sleep(min(seconds, _SLICE_S))
+        seconds -= _SLICE_S
+
+
+def follow(tools: Tools, operation: Operation, beat: Callable[[], object] = lambda: None) -> None:
+    """Wait for OPERATION's end, or until the user interrupts, with a BEAT now and then.
+
+    Raises UserError with GKE's words if it failed, and what BEAT raises.
+    """
     assert tools.gke is not None
-    while not operation.done and operation.name:
+    while not operation.done and operation.name and not tools.interrupted():
         tools.clock.sleep(_POLL_S)
+        beat()
         try:
             operation = tools.gke.operation(operation.name)
         except NotFound:
@@ -184,7 +197,14 @@ def _remove_pools(tools: Tools, run_id: str) -> bool:
         tools.clock.sleep(_POLL_S)
         return False
     tools.say(f"deleting pool {pools[0].name}")
-    follow(tools, tools.gke.delete(pools[0].name))
+    try:
+        operation = tools.gke.delete(pools[0].name)
+    except Busy as error:
+        # Its own creation may still be going on. That ends, and giving up would leave what costs money.
+        tools.say(f"waiting to delete pool {pools[0].name}: {error.message}")
+        tools.clock.sleep(BUSY_S)
+        return False
+    follow(tools, operation)
     return False
 
 

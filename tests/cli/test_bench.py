@@ -178,11 +178,14 @@ def test_an_image_that_is_not_there_is_given_up_and_nothing_stays(sandbox: Sandb
     assert "not found" in plain["givenUp"]
 
 
-def test_ctrl_c_ends_the_bench_with_what_it_has_and_leaves_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_who_is_asked_to_end_shows_what_there_is_and_leaves_nothing(
+    sandbox: Sandbox, tmp_path: Path, sign: signal.Signals
+) -> None:
     process = begin(sandbox, tmp_path, *BENCH, "--yes", "-o", "json", "--nodes", "4")
     while not sandbox.kube.objects("Job"):
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     out, _ = process.communicate(timeout=60)
     found = document(out)
     assert (process.returncode, found["endedEarly"], left(sandbox)) == (130, "interrupted", NOTHING_LEFT)
@@ -196,45 +199,54 @@ def test_a_pull_that_never_ends_is_given_up_after_its_time(sandbox: Sandbox, tmp
     assert plain["givenUp"] == "nothing came of it in 20 s: it is still being pulled"
 
 
-@pytest.mark.parametrize(("args", "stride"), [(TWO, 23), (MAKE, 61)], ids=["pools", "create-pools"])
-def test_killed_at_every_request_in_turn_a_second_run_goes_on_and_leaves_nothing(
+class KillAtChange(KillAt):
+    """Kills at the Nth request that changes something: between two of these the cluster is the same."""
+
+    def strike(self, service: str, method: str, target: str) -> Fault | None:
+        if (method == "GET" and not ALL) or "/_sandbox/" in target:
+            return None
+        return super().strike(service, method, target)
+
+
+# Every change, before and after it is done, with BENCH_KILL_STRIDE=1; every request besides with BENCH_KILL_ALL=1.
+STRIDE, ALL = int(os.environ.get("BENCH_KILL_STRIDE", "0")), bool(os.environ.get("BENCH_KILL_ALL"))
+
+
+@pytest.mark.parametrize(("args", "stride"), [(TWO, 4), (MAKE, 13)], ids=["pools", "create-pools"])
+def test_killed_at_every_change_in_turn_a_second_run_goes_on_and_leaves_nothing(
     tmp_path: Path, args: tuple[str, ...], stride: int
 ) -> None:
-    # All of them take long: BENCH_KILL_STRIDE=1, and once more with BENCH_KILL_PERFORMED=1 for the other half of each.
-    stride = int(os.environ.get("BENCH_KILL_STRIDE", stride))
-    number, performed, killed = 1, bool(os.environ.get("BENCH_KILL_PERFORMED")), 0
+    stride, moment, killed = STRIDE or stride, 1, 0
     while True:
+        # Odd moments are before a change, even ones after it.
+        number, performed = (moment + 1) // 2, moment % 2 == 0
         with Sandbox(Settings("bench")) as sandbox:
-            faults = sandbox.world.faults = KillAt(number=number, performed=performed)
+            faults = sandbox.world.faults = KillAtChange(number=number, performed=performed)
             process = begin(sandbox, tmp_path, *args)
             with sandbox.world.lock:
                 faults.pid = process.pid
-            process.communicate(timeout=120)
+            process.communicate(timeout=300)
             if process.returncode == 0:
                 break
             assert process.returncode == -signal.SIGKILL
             killed += 1
             faults.pid = 0
-            if killed % 2:
-                code, out, err = run(sandbox, tmp_path, *args, "-o", "json")
-                assert (number, code) == (number, 0), err
-                assert (number, set(pulls(document(out)).values())) == (number, {1})
-            else:
-                code, _, err = run(sandbox, tmp_path, "--sweep", "--yes")
-                assert (number, code, err if code else "") == (number, 0, "")
-            assert (number, left(sandbox)) == (number, NOTHING_LEFT)
-        number, performed = number + stride, not performed
-    assert killed * stride > 60
-    print(f"killed {killed} times")
+            go_on(sandbox, tmp_path, args, moment, swept=killed % 3 == 0)
+            print(f"killed at moment {moment}, {number} requests", flush=True)
+        moment += stride
+    assert killed * stride > 18
 
 
-FAULTS = (
-    Fault(status=503),
-    Fault(kind="reset"),
-    Fault(status=429),
-    Fault(status=409),
-    Fault(kind="reset", applied=True),
-)
+def go_on(sandbox: Sandbox, home: Path, args: tuple[str, ...], moment: int, swept: bool) -> None:
+    """The run that comes after one that was killed: the same again, or only a sweep."""
+    if swept:
+        code, _, err = run(sandbox, home, "--sweep", "--yes")
+        assert (moment, code) == (moment, 0), err
+    else:
+        code, out, err = run(sandbox, home, *args, "-o", "json")
+        assert (moment, code) == (moment, 0), err
+        assert (moment, set(pulls(document(out)).values())) == (moment, {1})
+    assert (moment, left(sandbox)) == (moment, NOTHING_LEFT)
 
 
 def test_a_sweep_leaves_alone_what_somebody_works_on(sandbox: Sandbox, tmp_path: Path) -> None:

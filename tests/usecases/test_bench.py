@@ -163,6 +163,43 @@ def test_a_pool_that_gke_cannot_make_ends_the_bench_and_is_taken_away(sandbox: S
     assert left(sandbox) == NOTHING_LEFT
 
 
+def test_signs_of_life_are_given_while_a_pool_takes_long_to_be_made(sandbox: Sandbox, tmp_path: Path) -> None:
+    mine, other = tools(sandbox, tmp_path), tools(sandbox, tmp_path, "you@there/2")
+    sandbox.cloud.state.timing = replace(sandbox.cloud.state.timing, node_ready_s=250)
+    silent: list[float] = []
+
+    class Watched:
+        now = staticmethod(mine.clock.now)
+
+        @staticmethod
+        def sleep(seconds: float) -> None:
+            mine.clock.sleep(seconds)
+            for run in other.kube.runs("default"):
+                if run.renewed and not run.ending:
+                    silent.append((mine.clock.now() - run.renewed).total_seconds())
+
+    found = bench(replace(mine, clock=Watched()), MAKE, "default")
+    assert (found.ended, left(sandbox)) == ("", NOTHING_LEFT)
+    assert len(silent) > 150 and max(silent) < 60
+
+
+def test_who_interrupts_the_making_of_a_pool_waits_for_no_more_of_it_than_its_deletion_needs(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    mine = tools(sandbox, tmp_path)
+    found = bench(replace(mine, interrupted=lambda: bool(left(sandbox)["pools"])), MAKE, "default")
+    assert (found.ended, found.samples, left(sandbox)) == ("interrupted", (), NOTHING_LEFT)
+
+
+def test_a_cluster_that_is_busy_is_waited_for(sandbox: Sandbox, tmp_path: Path) -> None:
+    busy = "Cluster is running incompatible operation operation-1."
+    fault = Fault(status=400, reason="FAILED_PRECONDITION", message=busy, service="gke", path="nodePools", times=30)
+    for method in ("POST", "DELETE"):
+        sandbox.world.faults.rules.append(replace(fault, method=method))
+    found = bench(tools(sandbox, tmp_path), MAKE, "default")
+    assert (found.ended, len(found.samples), left(sandbox)) == ("", 3, NOTHING_LEFT)
+
+
 def test_pools_whose_owner_is_gone_are_swept_wherever_it_was(sandbox: Sandbox, tmp_path: Path) -> None:
     first, vanished = halted(tools(sandbox, tmp_path), 1)
     with pytest.raises(vanished):
