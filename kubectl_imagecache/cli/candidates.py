@@ -6,13 +6,17 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubectl_imagecache.core.errors import UserError
 
 if TYPE_CHECKING:
-    from kubectl_imagecache.clients.kube import KubeOptions
+    from kubectl_imagecache.clients.google_http import GoogleHttp
+    from kubectl_imagecache.clients.kube import Kube, KubeOptions
+    from kubectl_imagecache.clients.target import ClusterTarget
+    from kubectl_imagecache.core.views import Gap
 
 TIMEOUT_S = 2.0
 """For each request: completion that keeps a shell waiting is worse than none."""
@@ -33,7 +37,7 @@ def contexts(given: Mapping[str, Any]) -> list[str]:
 
 
 def pools(given: Mapping[str, Any]) -> list[str]:
-    """Names of the node pools that nodes belong to, of the cluster (or sandbox, or files) that GIVEN flags name."""
+    """Names of the node pools, from nodes and from GKE, of the cluster (or sandbox, or files) that GIVEN flags name."""
     try:
         if folder := given.get("from_folder"):
             return _of_files(Path(folder))
@@ -65,22 +69,34 @@ def disk_images(given: Mapping[str, Any]) -> list[str]:
         return []
 
 
+def _google(env: Mapping[str, str]) -> GoogleHttp:
+    from kubectl_imagecache.clients.google_http import GoogleHttp
+    from kubectl_imagecache.clients.http import Http, Limits
+    from kubectl_imagecache.clients.retry import ONCE
+
+    return GoogleHttp.from_env(env, Http(Limits(TIMEOUT_S, TIMEOUT_S), ONCE, env=env))
+
+
+def _target(given: Mapping[str, Any], kube: Kube, env: Mapping[str, str]) -> ClusterTarget | Gap:
+    """The cluster on GKE, as far as names alone tell it: its project's clusters are not asked for."""
+    from kubectl_imagecache.clients.target import gcloud_config, guess
+
+    project, location, name = (str(given.get(flag) or "") for flag in ("project", "location", "cluster_name"))
+    return guess((project, location, name), kube.context, kube.server, None, lambda: gcloud_config(env))
+
+
 def _in_project(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
     from urllib.parse import quote
 
-    from kubectl_imagecache.clients.google_http import Api, GoogleHttp
-    from kubectl_imagecache.clients.http import Http, Limits
+    from kubectl_imagecache.clients.google_http import Api
     from kubectl_imagecache.clients.kube import Kube
-    from kubectl_imagecache.clients.retry import ONCE
-    from kubectl_imagecache.clients.target import ClusterTarget, gcloud_config, guess
+    from kubectl_imagecache.clients.target import ClusterTarget, gcloud_config
 
-    kube = Kube.connect(_kube_options(given), env)
-    named = tuple(str(given.get(flag) or "") for flag in ("project", "location", "cluster_name"))
-    target = guess((named[0], named[1], named[2]), kube.context, kube.server, None, lambda: gcloud_config(env))
-    project = target.project if isinstance(target, ClusterTarget) else named[0] or gcloud_config(env).project
+    target = _target(given, Kube.connect(_kube_options(given), env), env)
+    chosen = str(given.get("project") or "")
+    project = target.project if isinstance(target, ClusterTarget) else chosen or gcloud_config(env).project
     path = f"projects/{quote(project, safe=':')}/global/images"
-    google = GoogleHttp.from_env(env, Http(Limits(TIMEOUT_S, TIMEOUT_S), ONCE, env=env))
-    answer = google.get(
+    answer = _google(env).get(
         Api.COMPUTE,
         f"{path}?maxResults=500",
         permission="compute.images.list",
@@ -109,11 +125,27 @@ def _of_cluster(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
     from kubectl_imagecache.clients.kube import Kube
 
     kube = Kube.connect(_kube_options(given), env)
-    found: set[str] = set()
-    for page in kube.json_pages("nodes"):
-        for node in json.loads(page).get("items") or ():
-            found.add(str((node.get("metadata", {}).get("labels") or {}).get(_POOL_LABEL) or ""))
-    return sorted(found - {""})
+    with ThreadPoolExecutor(1, "pools") as executor:
+        of_gke = executor.submit(_of_gke, given, kube, env)
+        found: set[str] = set()
+        for page in kube.json_pages("nodes"):
+            for node in json.loads(page).get("items") or ():
+                found.add(str((node.get("metadata", {}).get("labels") or {}).get(_POOL_LABEL) or ""))
+        return sorted(found.union(of_gke.result()) - {""})
+
+
+def _of_gke(given: Mapping[str, Any], kube: Kube, env: Mapping[str, str]) -> set[str]:
+    """Pools that GKE knows, those without a node among them; none where it can't be asked."""
+    from kubectl_imagecache.clients.gke import Gke
+    from kubectl_imagecache.clients.target import ClusterTarget
+
+    target = _target(given, kube, env)
+    if not isinstance(target, ClusterTarget):
+        return set()
+    try:
+        return {pool.name for pool in Gke(_google(env)).pools(target)}
+    except UserError:
+        return set()
 
 
 def _of_sandbox(scenario: str, given: Mapping[str, Any]) -> list[str]:

@@ -69,6 +69,10 @@ def test_pool_names_come_from_the_cluster_and_none_is_offered_twice(program: Pro
     assert candidates(program, "diff", "--sandbox", pools[0], "")[0] == pools[1:]
 
 
+def test_pools_without_a_node_are_offered_too(program: Program) -> None:
+    assert "trainer" in candidates(program, "status", "--sandbox=mixed", "")[0]
+
+
 def test_a_roll_is_offered_pools_and_disk_images(program: Program) -> None:
     with Sandbox(Settings(scenario="stale")) as sandbox:
         env = sandbox.env()
