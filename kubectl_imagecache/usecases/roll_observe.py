@@ -9,6 +9,7 @@ from typing import Any
 
 from kubectl_imagecache.clients.gke_roll import roll_pool
 from kubectl_imagecache.core import roll_pool as names
+from kubectl_imagecache.core.errors import NotFound, Unavailable
 from kubectl_imagecache.core.roll import CORDONED, POOL_LABEL, Pin, RollNode, RollPlan, RollPod, RollPool, RollView
 from kubectl_imagecache.core.roll_decide import goes_back
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools
@@ -42,8 +43,13 @@ def look(tools: Tools, plan: RollPlan, run: Run, fresh: bool) -> RollView:
 
 
 def _sized(tools: Tools, run: Run, pool: RollPool) -> RollPool:
+    if pool.status == "STOPPING":
+        return pool  # Its groups go one by one.
     if pool.name not in run.sizes:
-        run.sizes[pool.name] = tools.gke.sizes(run.pools[pool.name])
+        try:
+            run.sizes[pool.name] = tools.gke.sizes(run.pools[pool.name])
+        except NotFound as error:
+            raise Unavailable(f"{pool.name} has begun to go: {error.message}", "it is looked at again") from error
     sizes = run.sizes[pool.name]
     return replace(pool, size=sum(sizes), sizes=sizes)
 
