@@ -69,8 +69,9 @@ _NEVER = _words(
     r" but .*).*"
 )
 _INVALID = _words(rf"Failed to (?:apply default image tag|inspect image) {_QUOTED}(?:: (?P<why>.*))?")
-# `Error: ErrImagePull` and the like follow an event that tells more; other such errors are a container's own.
-_ECHO = _words(r"Error: .*")
+# `Error: ErrImagePull` and the like follow an event that tells more; other such errors, and restarts, are a container's
+# own, though its name may be `image` (and 1.35 puts it in front).
+_ECHO = _words(r"(?:Error: |Back-off restarting failed container ).*")
 _STREAMED = re.compile(r"Image `?(?P<image>[^\s`\"]+)`? is backed by image streaming\.?.*", re.ASCII | re.DOTALL)
 # Nobody could confirm GKE's exact words for cache disks: docs/facts.md.
 _DISK = re.compile(r"Image [`\"]?(?P<image>[^\s`\"]+)[`\"]? .*secondary (?:boot )?disk.*", re.ASCII | re.DOTALL | re.I)

@@ -87,6 +87,8 @@ CORPUS = [
     (24, 36, "Failed", "Error: ImagePullBackOff", Said(Word.OTHER)),
     (24, 36, "Failed", 'Error: failed to create containerd container: image "x": mount failed', Said(Word.OTHER)),
     (24, 36, "BackOff", "Back-off restarting failed container web in pod web-1_default(6ba7)", Said(Word.OTHER)),
+    (35, 36, "BackOff", "spec.containers{image}: Back-off restarting failed container image in pod web-1_default(6ba7)",
+     Said(Word.OTHER)),
     (
         24,
         36,
