@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from typing import Any
 
@@ -17,6 +18,8 @@ PLAN_KEY = "imagecache-plan"
 """Metadata item with the packed plan."""
 _LIMIT = 256 * 1024
 _UNPACKED_LIMIT = 32 * 1024 * 1024
+_COS = re.compile(r"(?:^|/)cos-")
+"""In a path: the project cos-cloud, or a family or an image of its."""
 _FAMILIES = {"amd64": "debian-12", "arm64": "debian-12-arm64"}
 _ARCHITECTURES = {"amd64": "X86_64", "arm64": "ARM64"}
 _CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
@@ -44,7 +47,16 @@ def unpack_plan(text: str, source: str) -> BuildPlan:
 
 
 def boot_image(plan: BuildPlan) -> str:
-    """The VM's boot image: a family, never a dated one that ages."""
+    """The VM's boot image: by default a family, never a dated one that ages.
+
+    Raises BadUsage for Container-Optimized OS: it has neither Python nor a package manager, and its toolbox is a
+    container to be pulled first (https://cloud.google.com/container-optimized-os/docs/how-to/toolbox).
+    """
+    if _COS.search(plan.vm.boot_image):
+        raise BadUsage(
+            f"the builder is a Python program, which the boot image {plan.vm.boot_image} can't run",
+            "leave --boot-image out for the newest Debian 12, or name an image with Python 3.10 and e2fsprogs",
+        )
     return plan.vm.boot_image or f"projects/debian-cloud/global/images/family/{_FAMILIES[plan.arch]}"
 
 

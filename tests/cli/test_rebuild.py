@@ -355,6 +355,19 @@ def test_every_flag_that_the_migration_guide_names_exists(program: Program) -> N
     assert named - known == set()
 
 
+@pytest.mark.parametrize("checks", [(), ("--no-preflight",)])
+def test_a_boot_image_without_python_is_refused_before_anything_is_made(
+    program: Program, checks: tuple[str, ...]
+) -> None:
+    boot = "projects/cos-cloud/global/images/family/cos-stable"
+    with cloud() as sandbox:
+        found = program.imagecache("rebuild", "--yes", *NAMED, "--boot-image", boot, *checks, **sandbox.env())
+        assert left(sandbox) == []
+    assert found.returncode == 2
+    assert f"error: the builder is a Python program, which the boot image {boot} can't run" in found.stderr
+    assert "leave --boot-image out for the newest Debian 12" in found.stderr
+
+
 def test_nothing_is_built_or_removed_unasked(program: Program) -> None:
     with cloud() as sandbox:
         refused = program.imagecache("rebuild", *NAMED, **sandbox.env())
