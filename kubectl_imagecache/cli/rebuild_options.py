@@ -193,7 +193,7 @@ def _vm(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any],
     yield option(_VM, "--zone", default="", help="Zone to build in; default one of the cluster's.")
     yield option(_VM, "--machine-type", default="", help="Default e2-standard-4, t2a-standard-4 for arm64.")
     yield option(_VM, "--disk-type", default="pd-ssd", show_default=True, help="Of the disk while it is built.")
-    yield option(_VM, "--boot-image", default="", help="An image or family with Python 3.10; default the newest Debian 12.")
+    yield option(_VM, "--boot-image", default="", help="An image or family; default the newest Debian 12. Not COS.")
     yield option(_VM, "--network", default="default", show_default=True, help="Network, or projects/HOST/….")
     yield option(_VM, "--subnet", default="", help="Subnet, or projects/HOST/regions/R/subnetworks/S.")
     yield option(_VM, "--network-tag", "tags", multiple=True, help="A network tag (repeatable).")
