@@ -56,7 +56,7 @@ class SandboxClock:
 
         method, content = ("GET", None) if body is None else ("POST", json.dumps(body).encode())
         with self._lock:
-            connection = self._connection or HTTPConnection(urlsplit(self._url).netloc, timeout=60)
+            connection = self._connection or HTTPConnection(urlsplit(self._url).netloc, timeout=600)
             try:
                 connection.request(method, f"/_sandbox/{what}", content)
                 found: dict[str, Any] = json.loads(connection.getresponse().read())
