@@ -28,7 +28,7 @@ test: dev
 	$(BIN)/python -m pytest --numprocesses 2
 
 bench: dev
-	for name in startup status_scale pulls_scale builder rebuild_wait; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in startup status_scale pulls_scale roll_scale builder rebuild_wait; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 regold: dev
 	$(BIN)/python -m pytest tests --regold
