@@ -91,7 +91,7 @@ def test_killed_at_every_request_of_a_roll_in_batches_a_second_run_ends_the_same
     end = ("web", "--rollback", "--yes") if back else order
     while True:
         with Sandbox(settings()) as sandbox:
-            stage(sandbox, nodes=1, zones="ab")
+            stage(sandbox, nodes=2)
             if back:
                 assert run(sandbox, tmp_path, *order)[0] == 0
             faults = sandbox.world.faults = KillAt(number=number, performed=performed)
