@@ -54,13 +54,19 @@ class RollGke:
         return frozenset(str(version) for version in config.get("validNodeVersions") or ())
 
     def sizes(self, pool: Mapping[str, Any]) -> tuple[int, ...]:
-        """How many nodes POOL wants in each of its zones, from its instance groups; raises as Gke.pools does."""
+        """How many nodes POOL wants in each of its zones, from its instance groups; raises as Gke.pools does.
+
+        A group that is gone, because GKE deletes the pool, wants none.
+        """
         found: list[int] = []
         for url in pool.get("instanceGroupUrls") or ():
             path = _GROUP.search(str(url))
             if path is None:
                 raise BadAnswer(f"GKE names an instance group of pool {pool.get('name')} that is none: {url}")
-            group = self._get(Api.COMPUTE, path[0], "compute.instanceGroupManagers.get", VIEWER)
+            try:
+                group = self._get(Api.COMPUTE, path[0], "compute.instanceGroupManagers.get", VIEWER)
+            except NotFound:
+                group = {}
             found.append(int(group.get("targetSize") or 0))
         return tuple(found)
 
