@@ -84,7 +84,7 @@ def test_a_roll_in_batches_goes_back_in_batches_from_half_way(sandbox: Sandbox, 
 @pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
 def test_killed_at_every_request_of_a_roll_in_batches_a_second_run_ends_the_same(tmp_path: Path, back: bool) -> None:
     # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
-    stride = int(os.environ.get("ROLL_KILL_STRIDE", "24"))
+    stride = int(os.environ.get("ROLL_KILL_STRIDE", "45"))
     number, performed, killed = 1 + stride // 2 * back, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
     kept = () if not back else ("--keep-old",)
     order = (*ROLL, "--strategy", "rolling", *kept)
@@ -142,7 +142,7 @@ def test_a_canary_whose_pull_is_slow_stops_the_roll_and_leaves_no_pod(sandbox: S
 
 def test_a_roll_killed_at_any_request_of_its_canary_leaves_none_once_it_is_done(tmp_path: Path) -> None:
     first, last = _requests_of_canary(tmp_path)
-    stride = int(os.environ.get("ROLL_KILL_STRIDE", "4"))
+    stride = int(os.environ.get("ROLL_KILL_STRIDE", "9"))
     for number in range(first, last + 1, stride):
         with Sandbox(settings()) as sandbox:
             stage(sandbox, cached=[BIG])
