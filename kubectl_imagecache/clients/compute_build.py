@@ -12,10 +12,11 @@ import msgspec
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
 from kubectl_imagecache.core.build import BuildVm, BuiltImage, ImageState, VmState
-from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, vm_body
+from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, reader_body, vm_body
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unavailable
 from kubectl_imagecache.core.plan import BuildPlan
 from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.reading import ReadPlan
 
 ADMIN = "roles/compute.instanceAdmin.v1"
 STORAGE_ADMIN = "roles/compute.storageAdmin"
@@ -173,6 +174,11 @@ class BuildCompute:
         """Begin to make the VM; raises AlreadyExists, UserError for a quota, and what `vm` raises."""
         path = self._zonal(plan.vm.zone, "instances")
         return self.do("POST", path, vm_body(plan, script), "compute.instances.create", ADMIN)
+
+    def create_reader(self, plan: ReadPlan, script: str) -> Operation:
+        """Begin to make a VM that reads a disk image; raises what `create_vm` raises."""
+        path = self._zonal(plan.vm.zone, "instances")
+        return self.do("POST", path, reader_body(plan, script), "compute.instances.create", ADMIN)
 
     def label_vm(self, vm: BuildVm, key: str, value: str) -> Operation:
         """Set one label; raises AlreadyExists if others were set meanwhile, and what `vm` raises."""

@@ -30,7 +30,7 @@ SCALING = {"enabled": True, "minNodeCount": 1, "maxNodeCount": 4}
 def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False) -> None:
     """A pool `web` with autoscaling, and on it a Deployment with a budget, and a DaemonSet."""
     for disk in (OLD, NEW):
-        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
+        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"})
     add_pool(sandbox, nodes)
     select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
     for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):
