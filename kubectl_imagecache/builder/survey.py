@@ -152,9 +152,7 @@ def _look_at(
     layers: list[SurveyedLayer] = []
     wrong: list[str] = []
     with ProcessPoolExecutor(max_workers=len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
-        jobs = [
-            pool.submit(_look, str(Path(root, s.path)), s, sums.get(s.chain_id, ""), contents) for s in snapshots
-        ]
+        jobs = [pool.submit(_look, str(Path(root, s.path)), s, sums.get(s.chain_id, ""), contents) for s in snapshots]
         try:
             for snapshot, job in zip(snapshots, jobs, strict=True):
                 try:

@@ -51,7 +51,8 @@ def surveyed(held: Held, catalog: Catalog, contents: bool) -> Survey:
         return Survey(findings=(nothing,), notes=(NOTE,), contents=contents)
     known = {layer.chain_id: layer for image in held.listed for layer in image.layers}
     layers = tuple(
-        _layer(known.get(chain_id, Layer(chain_id)), number) for number, chain_id in enumerate(sorted(held.chain_ids), 1)
+        _layer(known.get(chain_id, Layer(chain_id)), number)
+        for number, chain_id in enumerate(sorted(held.chain_ids), 1)
     )
     used = sum(layer.stored for layer in layers)
     return Survey(

@@ -17,7 +17,6 @@ from tests.usecases.builds import GOOGLES, IMAGES, Killed, MortalHttp, Workshop,
 from tests.usecases.test_rebuild import FAULTS
 
 
-
 @contextmanager
 def googles() -> Iterator[Workshop]:
     with workshop() as shop:

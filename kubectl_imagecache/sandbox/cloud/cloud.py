@@ -20,7 +20,7 @@ from kubectl_imagecache.sandbox.cloud.errors import ApiError, fault_response
 from kubectl_imagecache.sandbox.cloud.machines import BootHook
 from kubectl_imagecache.sandbox.cloud.nodes import RESTRICTED
 from kubectl_imagecache.sandbox.cloud.routing import Routes, answer
-from kubectl_imagecache.sandbox.cloud.state import Held, NodeSink, OrderedFailure, State, Timing
+from kubectl_imagecache.sandbox.cloud.state import EMPTY, Held, NodeSink, OrderedFailure, State, Timing
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import Request, Response, World
 
@@ -106,7 +106,7 @@ class Cloud:
                 return f"{path}/{cluster}"
         raise KeyError(cluster)
 
-    def add_image(self, image: dict[str, Any], held: Held = Held()) -> None:
+    def add_image(self, image: dict[str, Any], held: Held = EMPTY) -> None:
         """Add a disk image, REST JSON; its project is that of its `selfLink` if it has one.
 
         HELD is what is really on it. An image of the same name is replaced: it was made again.

@@ -95,6 +95,10 @@ class Held:
     """Its very bytes, never written to again; None where they are only told of."""
 
 
+EMPTY = Held()
+"""An unformatted disk."""
+
+
 @dataclass(slots=True)
 class State:
     """Everything but routes: handlers are functions of this."""
@@ -151,7 +155,7 @@ class State:
 
     def holds(self, path: str) -> Held:
         """What is on the disk or image at PATH."""
-        return self.held.get(path, Held())
+        return self.held.get(path, EMPTY)
 
     def new_id(self) -> str:
         """A decimal id, as Compute numbers resources; never given twice."""

@@ -114,7 +114,9 @@ def add_disk_image(stage: Stage, spec: DiskImageSpec) -> None:
         headline = f"{len(cached)} container images for GKE nodes ({spec.arch}), built {now:%Y-%m-%d}."
         image["description"] = record.pack(contents, headline).description
         image["labels"] = record.labels(contents, build=f"b-{spec.name}"[:63], arch=spec.arch)
-    stage.cloud.add_image(image, Held(frozenset(layers), cached, contents if spec.recorded and spec.description is None else None))
+    stage.cloud.add_image(
+        image, Held(frozenset(layers), cached, contents if spec.recorded and spec.description is None else None)
+    )
 
 
 def add_pool(stage: Stage, spec: PoolSpec) -> None:
