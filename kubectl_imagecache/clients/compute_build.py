@@ -223,12 +223,12 @@ class BuildCompute:
 
     def describe_image(self, ref: DiskImageRef, description: str) -> Operation:
         """Replace the disk image's description; raises what `vm` raises."""
-        return self._do("PATCH", _image_path(ref), {"description": description}, "compute.images.update", STORAGE_ADMIN)
+        return self.do("PATCH", _image_path(ref), {"description": description}, "compute.images.update", STORAGE_ADMIN)
 
     def label_image(self, ref: DiskImageRef, labels: Mapping[str, str], fingerprint: str) -> Operation:
         """Replace the disk image's labels; raises AlreadyExists if they were set meanwhile, and what `vm` raises."""
         body = {"labels": dict(labels), "labelFingerprint": fingerprint}
-        return self._do("POST", f"{_image_path(ref)}/setLabels", body, "compute.images.setLabels", STORAGE_ADMIN)
+        return self.do("POST", f"{_image_path(ref)}/setLabels", body, "compute.images.setLabels", STORAGE_ADMIN)
 
     def delete_image(self, ref: DiskImageRef) -> Operation | None:
         """Begin to delete a disk image; None if it is gone already."""
