@@ -1,4 +1,4 @@
-"""The program on the VM: `build JOB.json` fills a disk, `verify --device D` or `--folder F` reads one back."""
+"""The program on the VM: `build JOB.json` fills a disk, `read --device D` or `--folder F` says what one holds."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from kubectl_imagecache.builder import disk, layout
 from kubectl_imagecache.builder.build import build
-from kubectl_imagecache.builder.failures import CRASHED, DISK, STOPPED, BuildFailed, printable
-from kubectl_imagecache.builder.job import Target, decode
+from kubectl_imagecache.builder.failures import CRASHED, DISK, STOPPED, TOO_LARGE, BuildFailed, printable
+from kubectl_imagecache.builder.job import decode
 from kubectl_imagecache.builder.report import Reporter
 
 if TYPE_CHECKING:
-    from kubectl_imagecache.builder.verify import Holds
+    from kubectl_imagecache.core.survey import Survey
 
-_CHAIN_IDS_A_LINE = 40
+_PAUSE_S = 30.0
+"""Between two rounds of the same report."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,14 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
             contents = build(job, reporter)
             reporter.say("done", images=len(contents.images), seconds=round(time.monotonic() - began, 1))
         else:
-            from kubectl_imagecache.builder.verify import verify  # a build starts sooner without it
-
-            target = Target(device=options.device or "", folder=options.folder or "")
-            if target.device and options.contents:
-                disk.check(target.device)
-            with disk.readable(target) as root:
-                _say_what_it_holds(verify(root, contents=options.contents, on_layer=_teller(reporter)), reporter)
-            reporter.say("done", seconds=round(time.monotonic() - began, 1))
+            found = _read(options, reporter)
+            _report(found, reporter)
+            reporter.say("done", findings=len(found.findings), seconds=round(time.monotonic() - began, 1))
+            _repeat(found, reporter, options.rounds)
     except BuildFailed as failure:
         return _fail(reporter, failure)
     except OSError as error:
@@ -60,13 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("build", help="fill a disk as a job says")
     making.add_argument("job", help="the job, a JSON file")
-    reading = commands.add_parser("verify", help="read a disk back and compare it with its metadata")
+    reading = commands.add_parser("read", help="say what a disk holds, and what is wrong with it")
     which = reading.add_mutually_exclusive_group(required=True)
     which.add_argument("--device", help="a block device; mounted read-only")
     which.add_argument("--folder", help="where the disk is mounted already")
-    reading.add_argument(
-        "--no-contents", dest="contents", action="store_false", help="read the metadata alone, not the files"
-    )
+    reading.add_argument("--contents", action="store_true", help="compare the files with their checksums")
+    reading.add_argument("--rounds", type=int, default=1, help="how often to report: text may be lost on its way")
     return parser
 
 
@@ -81,27 +75,36 @@ def _fail(reporter: Reporter, failure: BuildFailed) -> int:
     return 1
 
 
-def _teller(reporter: Reporter) -> Callable[[str, int, int], None]:
-    def tell(chain_id: str, count: int, of: int) -> None:
-        reporter.say("verified", layer=chain_id, count=count, of=of)
+def _read(options: argparse.Namespace, reporter: Reporter) -> Survey:
+    from kubectl_imagecache.builder.survey import survey, survey_device  # a build starts sooner without them
 
-    return tell
+    reporter.say("phase", phase="read the files" if options.contents else "read the metadata")
+
+    def on_layer(done: int, total: int) -> None:
+        reporter.progress(done, total, {})
+
+    if options.folder:
+        return survey(options.folder, contents=options.contents, on_layer=on_layer)
+    return survey_device(options.device, contents=options.contents, on_layer=on_layer)
 
 
-def _say_what_it_holds(holds: Holds, reporter: Reporter) -> None:
-    for row in holds.images:
-        reporter.say(
-            "holds",
-            image=printable(row.reference, limit=4096),
-            digest=printable(row.digest),
-            platforms=printable(row.platforms),
-            size=printable(row.size),
-        )
-    for at in range(0, len(holds.chain_ids), _CHAIN_IDS_A_LINE):
-        reporter.say("layers", chain_ids=holds.chain_ids[at : at + _CHAIN_IDS_A_LINE])
-    reporter.say(
-        "checked", layers=holds.checked, of=len(holds.chain_ids), record=layout.RECORD if holds.record else None
-    )
+def _report(found: Survey, reporter: Reporter) -> None:
+    from kubectl_imagecache.core.survey_wire import EVENT, pieces
+
+    try:
+        lines = pieces(found)
+    except ValueError as error:
+        raise BuildFailed(TOO_LARGE, str(error)) from error
+    for fields in lines:
+        reporter.say(EVENT, **fields)
+
+
+def _repeat(found: Survey, reporter: Reporter, rounds: int) -> None:
+    """Say it again and again: the client takes from each round what it lacks, and then deletes the machine."""
+    for _ in range(rounds - 1):
+        time.sleep(_PAUSE_S)
+        _report(found, reporter)
+    reporter.say("over")
 
 
 if __name__ == "__main__":

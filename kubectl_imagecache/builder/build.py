@@ -10,12 +10,13 @@ from pathlib import Path
 from kubectl_imagecache.builder import disk, layout, parents
 from kubectl_imagecache.builder.checksums import tree_sha256
 from kubectl_imagecache.builder.decompress import has_zstd
-from kubectl_imagecache.builder.failures import NO_SPACE, NO_TOOL, TOO_LARGE, BuildFailed
+from kubectl_imagecache.builder.failures import MISMATCH, NO_SPACE, NO_TOOL, TOO_LARGE, BuildFailed
 from kubectl_imagecache.builder.images import ResolvedImage, resolve_image
-from kubectl_imagecache.builder.job import Job, JobImage
+from kubectl_imagecache.builder.job import Job, JobImage, Target
 from kubectl_imagecache.builder.layers import LayerDone, LayerTask
 from kubectl_imagecache.builder.registry import Registry
 from kubectl_imagecache.builder.report import Reporter
+from kubectl_imagecache.builder.survey import survey
 from kubectl_imagecache.builder.workers import bring_all
 from kubectl_imagecache.core.contents import CachedImage, Contents, Layer
 
@@ -36,7 +37,19 @@ def build(job: Job, reporter: Reporter) -> Contents:
     with disk.writable(job.target) as root:
         contents = _fill(job, images, root, reporter)
         reporter.say("phase", phase="check" if job.target.device else "flush")
+    if job.verify and job.target.device:
+        _verify(job.target, reporter)
     return contents
+
+
+def _verify(target: Target, reporter: Reporter) -> None:
+    """Read the finished disk back; raises BuildFailed(MISMATCH) if it isn't what was written."""
+    reporter.say("phase", phase="verify")
+    with disk.readable(target) as root:
+        found = survey(root, contents=True, on_layer=lambda done, total: reporter.progress(done, total, {}))
+    if found.findings:
+        more = f" (and {len(found.findings) - 1} more)" if len(found.findings) > 1 else ""
+        raise BuildFailed(MISMATCH, f"the finished disk is not what was written: {found.findings[0]}{more}")
 
 
 def resolve_all(job: Job, reporter: Reporter) -> list[ResolvedImage]:

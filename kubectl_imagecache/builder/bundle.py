@@ -1,9 +1,10 @@
-"""Packs the builder and its job into one startup script for the VM; this module alone stays behind, at the client."""
+"""Packs the builder and what it is to do into one startup script; this module alone stays behind, at the client."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 import zipfile
 from importlib.resources import files
 
@@ -13,7 +14,7 @@ from kubectl_imagecache.core.errors import BadUsage
 LIMIT = 256 * 1024
 """Bytes of one metadata value (https://cloud.google.com/compute/docs/metadata/setting-custom-metadata)."""
 _PACKAGE = "kubectl_imagecache"
-_CORE = ("__init__", "contents", "errors", "record", "references")
+_CORE = ("__init__", "contents", "errors", "record", "references", "survey", "survey_wire")
 _LEFT_OUT = ("bundle.py",)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -41,16 +42,21 @@ trap 'rm -rf "$dir"' EXIT
 base64 -d >"$dir/builder.pyz" <<'END'
 {program}
 END
-base64 -d >"$dir/job.json" <<'END'
-{job}
-END
-if ! command -v python3 >/dev/null; then
+{prepare}if ! command -v python3 >/dev/null; then
     echo '{{"imagecache":1,"seq":0,"at":0,"event":"failed","kind":"no-tool","needed":null,\
 "message":"the boot image has no python3","hint":"take a Debian 12 boot image"}}'
     exit 1
 fi
-python3 -I "$dir/builder.pyz" build "$dir/job.json"
+python3 -I "$dir/builder.pyz" {command}
 """
+_JOB = """\
+base64 -d >"$dir/job.json" <<'END'
+{job}
+END
+"""
+_DEVICE = re.compile(r"[a-z0-9/-]+")
+READ_ROUNDS = 20
+"""How often a reading is reported, half a minute apart: text that is lost on the serial port comes again."""
 
 
 def program() -> bytes:
@@ -70,7 +76,8 @@ def program() -> bytes:
 
 def startup_script(job: Job) -> str:
     """The value of the VM's `startup-script` metadata; raises BadUsage if JOB doesn't fit into it."""
-    script = _SCRIPT.format(program=_lines(program()), job=_lines(encode(job).encode()))
+    prepare = _JOB.format(job=_lines(encode(job).encode()))
+    script = _SCRIPT.format(program=_lines(program()), prepare=prepare, command='build "$dir/job.json"')
     if len(script) > LIMIT:
         size = f"{len(script)} bytes, {LIMIT} are possible"
         raise BadUsage(
@@ -78,6 +85,14 @@ def startup_script(job: Job) -> str:
             "split it into several disk images",
         )
     return script
+
+
+def reading_script(device: str, *, contents: bool) -> str:
+    """The `startup-script` of a VM that says what DEVICE holds; with CONTENTS it compares every file."""
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(f"not a device: {device!r}")
+    command = f"read --device {device} --rounds {READ_ROUNDS}" + (" --contents" if contents else "")
+    return _SCRIPT.format(program=_lines(program()), prepare="", command=command)
 
 
 def _lines(data: bytes) -> str:

@@ -14,6 +14,8 @@ from kubectl_imagecache.builder.job import Target
 
 _OPTIONS = "noatime,noinit_itable"
 _CLEAN = 0
+# ext4's superblock begins at byte 1024; s_magic is 56 bytes into it (kernel.org, ext4 disk layout).
+_MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
 
 
 @contextmanager
@@ -70,6 +72,19 @@ def flushing(folder: str) -> Iterator[Callable[[], None]]:
 def check(device: str) -> None:
     """Run e2fsck over DEVICE (or its first partition), mending nothing; raises BuildFailed(DISK) if it isn't clean."""
     _run("e2fsck", "-f", "-n", _file_system_on(device))
+
+
+def ext4_on(device: str) -> str:
+    """Where DEVICE's ext4 is, on itself or on its first partition; empty if there is none. Raises BuildFailed(DISK)."""
+    for place in dict.fromkeys((_file_system_on(device), device)):
+        try:
+            with Path(place).open("rb", buffering=0) as file:
+                file.seek(_MAGIC_AT)
+                if file.read(2) == _MAGIC:
+                    return place
+        except OSError as error:
+            raise BuildFailed(DISK, f"{place} can't be read: {error.strerror}") from error
+    return ""
 
 
 def total_bytes(folder: str) -> int:

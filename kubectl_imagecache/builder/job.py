@@ -85,6 +85,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     checksums: bool = True
     """Whether `snapshots.metadata` has its third column."""
+    verify: bool = False
+    """Whether the finished disk is read back and compared with its checksums, once it is unmounted."""
     workers: int = 0
     """Layers at once; 0 lets the VM choose."""
 
@@ -131,6 +133,7 @@ def _job(document: Mapping[str, Any]) -> Job:
         registries=tuple(RegistryAccess(**r) for r in document.get("registries", ())),
         limits=Limits(**document.get("limits", {})),
         checksums=bool(document.get("checksums", True)),
+        verify=bool(document.get("verify", False)),
         workers=int(document.get("workers", 0)),
     )
 

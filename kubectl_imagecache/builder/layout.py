@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,12 @@ SUMS = "imagecache.sums"
 """Ours alone: `<chain ID> <tree SHA-256>` a line; the layout's own MD5 sees no name, mode, owner, link or attribute."""
 _SNAPSHOT = re.compile(r"(sha256:[0-9a-f]{64}) (snapshots/[0-9]{1,9}/fs)(?: ([0-9a-f]{32}))?")
 _SUM = re.compile(r"(sha256:[0-9a-f]{64}) ([0-9a-f]{64})")
+_ROW_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _MANAGED = "io.cri-containerd.image=managed"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MAX_FILE = 64 * 1024 * 1024
+Complain = Callable[[str], None]
+"""Hears of a problem, a line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,66 +92,80 @@ def write(root: str, files: Mapping[str, str]) -> None:
         draft.rename(path)
 
 
-def read_snapshots(root: str) -> list[Snapshot]:
-    """The lines of `snapshots.metadata`; raises BuildFailed(MISMATCH) if it is missing, empty or damaged."""
+def refuse(problem: str) -> None:
+    """Raise BuildFailed(MISMATCH); the readers below call it for a problem unless they are given something milder."""
+    raise BuildFailed(MISMATCH, problem)
+
+
+def read_snapshots(root: str, complain: Complain = refuse) -> list[Snapshot]:
+    """The lines of `snapshots.metadata` that make sense; COMPLAIN hears what is missing, empty or damaged."""
     found = []
-    for line in _lines(root, SNAPSHOTS):
+    for line in _lines(root, SNAPSHOTS, complain):
         match = _SNAPSHOT.fullmatch(line)
         if match is None:
-            raise BuildFailed(MISMATCH, f"{SNAPSHOTS} has a damaged line: {printable(line, limit=100)}")
-        found.append(Snapshot(match[1], match[2], match[3] or ""))
-    for column in ("chain_id", "path"):
-        if len({getattr(s, column) for s in found}) != len(found):
-            raise BuildFailed(MISMATCH, f"{SNAPSHOTS} names a layer or a folder twice")
+            complain(f"{SNAPSHOTS} has a damaged line: {printable(line, limit=100)}")
+        else:
+            found.append(Snapshot(match[1], match[2], match[3] or ""))
+    for column, what in (("chain_id", "layer"), ("path", "folder")):
+        for name, count in Counter(str(getattr(s, column)) for s in found).items():
+            if count > 1:
+                complain(f"{SNAPSHOTS} names the {what} {name} {count} times")
     return found
 
 
-def read_images(root: str) -> list[ImageRow]:
-    """The rows of `images.metadata`; raises BuildFailed(MISMATCH) if it is missing, empty or damaged."""
-    head, *lines = _lines(root, IMAGES)
+def read_images(root: str, complain: Complain = refuse) -> list[ImageRow]:
+    """The rows of `images.metadata` that make sense; COMPLAIN hears what is missing, empty or damaged."""
+    head, *lines = _lines(root, IMAGES, complain) or [""]
+    if not head:
+        return []
     if head.split() != ["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]:
-        raise BuildFailed(MISMATCH, f"{IMAGES} does not begin with the columns of `ctr images ls`")
+        complain(f"{IMAGES} does not begin with the columns of `ctr images ls`")
     if not lines:
-        raise BuildFailed(MISMATCH, f"{IMAGES} names no image")
+        complain(f"{IMAGES} names no image")
     rows = []
     for line in lines:
         cells = line.split()
-        if len(cells) != 7:
-            raise BuildFailed(MISMATCH, f"{IMAGES} has a damaged line: {printable(line, limit=100)}")
-        rows.append(ImageRow(cells[0], cells[1], cells[2], f"{cells[3]} {cells[4]}", cells[5], cells[6]))
+        if len(cells) < 7 or not _ROW_DIGEST.fullmatch(cells[2]):
+            complain(f"{IMAGES} has a damaged line: {printable(line, limit=100)}")
+        else:
+            rows.append(ImageRow(cells[0], cells[1], cells[2], f"{cells[3]} {cells[4]}", cells[5], " ".join(cells[6:])))
     return rows
 
 
-def read_sums(root: str) -> dict[str, str] | None:
+def read_sums(root: str, complain: Complain = refuse) -> dict[str, str] | None:
     """The tree hashes of a disk of ours; None if it has none (Google's builder writes none)."""
     if not Path(root, SUMS).exists():
         return None
     found = {}
-    for line in _lines(root, SUMS):
+    for line in _lines(root, SUMS, complain):
         match = _SUM.fullmatch(line)
         if match is None:
-            raise BuildFailed(MISMATCH, f"{SUMS} has a damaged line: {printable(line, limit=100)}")
-        found[match[1]] = match[2]
+            complain(f"{SUMS} has a damaged line: {printable(line, limit=100)}")
+        else:
+            found[match[1]] = match[2]
     return found
 
 
-def _lines(root: str, name: str) -> list[str]:
+def _lines(root: str, name: str, complain: Complain) -> list[str]:
     path = Path(root, name)
     try:
         # A disk from elsewhere could hold a link or a device under this name.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(_MAX_FILE + 1)
     except OSError as error:
-        raise BuildFailed(MISMATCH, f"{name} can't be read: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
-        data = file.read(_MAX_FILE + 1)
+        complain(f"{name} can't be read: {error.strerror}")
+        return []
     if len(data) > _MAX_FILE:
-        raise BuildFailed(MISMATCH, f"{name} has more than {_MAX_FILE} bytes")
+        complain(f"{name} has more than {_MAX_FILE} bytes")
+        return []
     try:
         lines = [line for line in data.decode().split("\n") if line.strip()]
-    except UnicodeDecodeError as error:
-        raise BuildFailed(MISMATCH, f"{name} is not text") from error
+    except UnicodeDecodeError:
+        complain(f"{name} is not text")
+        return []
     if not lines:
-        raise BuildFailed(MISMATCH, f"{name} is empty")
+        complain(f"{name} is empty")
     return lines
 
 

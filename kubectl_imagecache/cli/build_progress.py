@@ -16,7 +16,7 @@ from kubectl_imagecache.usecases.builder_report import Progress
 _BAR = 24
 _IMAGES = 8
 """Bars of container images at one time, besides the one of all."""
-_SAID = ("step", "phase", "retry", "note", "lost", "removing")
+_SAID = ("step", "phase", "retry", "note", "lost", "removing", "writing")
 
 
 class Teller:
@@ -75,10 +75,8 @@ class Teller:
         share = min(progress.bytes / progress.of, 1.0)
         rate = progress.bytes / progress.at_s if progress.at_s > 0 else 0.0
         left = f", {duration((progress.of - progress.bytes) / rate)} left" if rate and share < 1 else ""
-        text = (
-            f"{gib(progress.bytes)} of {gib(progress.of)}, layer {progress.layers_done} of {progress.layers},"
-            f" {mib_per_s(rate)}{left}"
-        )
+        layers = f" layer {progress.layers_done} of {progress.layers}," if progress.layers else ""
+        text = f"{gib(progress.bytes)} of {gib(progress.of)},{layers} {mib_per_s(rate)}{left}"
         whole = [i.reference for i in progress.images if i.bytes >= i.of and i.reference not in self._whole]
         if whole:
             self.clear()
@@ -118,4 +116,6 @@ def _words(name: str, fields: Mapping[str, Any]) -> str:
     if name == "lost":
         what = f"{fields['bytes']} bytes" if "bytes" in fields else f"{fields.get('lines')} lines"
         return f"{what} of the VM's report were lost"
+    if name == "writing":
+        return f"writing {fields['what']} of {fields['why']}"
     return f"{name}: {fields.get('why') or fields.get('what') or ''}"

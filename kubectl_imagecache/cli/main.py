@@ -22,12 +22,13 @@ COMMANDS = {
     "bench": "Pull one image in several ways on fresh nodes, and compare.",
     "rebuild": "Plan a new disk image for a pool, and build it.",
     "roll": "Move a node pool to a new disk image, safely and resumably.",
+    "inspect": "What a disk image holds, read from its disk if nothing says so.",
+    "verify": "Whether a disk image is what it should be.",
     "disks": "Disk images: what is on one, what builds have left, what nobody needs.",
     "sandbox": "A cluster to try everything on, on this machine alone.",
     "version": "This program's version.",
 }
 """Command -> what --help says of it. `kubectl_imagecache.cli.NAME:NAME` is the command; imported when it runs."""
-_PLANNED = frozenset({"inspect", "verify"})
 _HELP = {"help_option_names": ["-h", "--help"]}
 _ABOUT = """See the container image cache disks of GKE node pools.
 
@@ -92,9 +93,7 @@ class UnknownCommand(click.UsageError):
 
         super().__init__(f"No such command {name!r}", ctx)
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        if name in _PLANNED:
-            self.hint = f"it is planned, but not in this version ({__version__})"
-        elif near:
+        if near:
             self.hint = f"did you mean {near[0]}?"
         else:
             self.hint = f"there are {', '.join(COMMANDS)}"

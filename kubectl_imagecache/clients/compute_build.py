@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -12,11 +12,13 @@ import msgspec
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
 from kubectl_imagecache.clients.storage import Storage
+from kubectl_imagecache.core.adopt import Described
 from kubectl_imagecache.core.build import BuildVm, BuiltImage, ImageState, VmState
-from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, vm_body
+from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, reader_body, vm_body
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unavailable
 from kubectl_imagecache.core.plan import BuildPlan
 from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.reading import ReadPlan
 
 ADMIN = "roles/compute.instanceAdmin.v1"
 STORAGE_ADMIN = "roles/compute.storageAdmin"
@@ -70,7 +72,10 @@ class _Image(msgspec.Struct, rename="camel"):
     name: str
     status: str
     deprecated: _Deprecated | None = None
+    id: str = ""
+    description: str = ""
     labels: dict[str, str] = {}
+    label_fingerprint: str = ""
     family: str = ""
     creation_timestamp: str = ""
 
@@ -179,6 +184,11 @@ class BuildCompute:
         path = self._zonal(plan.vm.zone, "instances")
         return self.do("POST", path, vm_body(plan, script), "compute.instances.create", ADMIN)
 
+    def create_reader(self, plan: ReadPlan, script: str) -> Operation:
+        """Begin to make a VM that reads a disk image; raises what `create_vm` raises."""
+        path = self._zonal(plan.vm.zone, "instances")
+        return self.do("POST", path, reader_body(plan, script), "compute.instances.create", ADMIN)
+
     def label_vm(self, vm: BuildVm, key: str, value: str) -> Operation:
         """Set one label; raises AlreadyExists if others were set meanwhile, and what `vm` raises."""
         body = {"labels": dict(vm.labels) | {key: value}, "labelFingerprint": vm.label_fingerprint}
@@ -208,6 +218,22 @@ class BuildCompute:
     def set_family(self, ref: DiskImageRef, family: str) -> Operation:
         """Put a disk image into FAMILY."""
         return self.do("PATCH", _image_path(ref), {"family": family}, "compute.images.update", STORAGE_ADMIN)
+
+    def described(self, ref: DiskImageRef) -> Described:
+        """What the disk image says of itself; raises NotFound and what `vm` raises."""
+        path = _image_path(ref)
+        answer = self._http.get(Api.COMPUTE, path, permission="compute.images.get", on=path, role=STORAGE_ADMIN)
+        found = _decode(answer, _Image)
+        return Described(found.id, found.description, found.labels, found.label_fingerprint)
+
+    def describe_image(self, ref: DiskImageRef, description: str) -> Operation:
+        """Replace the disk image's description; raises what `vm` raises."""
+        return self.do("PATCH", _image_path(ref), {"description": description}, "compute.images.update", STORAGE_ADMIN)
+
+    def label_image(self, ref: DiskImageRef, labels: Mapping[str, str], fingerprint: str) -> Operation:
+        """Replace the disk image's labels; raises AlreadyExists if they were set meanwhile, and what `vm` raises."""
+        body = {"labels": dict(labels), "labelFingerprint": fingerprint}
+        return self.do("POST", f"{_image_path(ref)}/setLabels", body, "compute.images.setLabels", STORAGE_ADMIN)
 
     def delete_image(self, ref: DiskImageRef) -> Operation | None:
         """Begin to delete a disk image; None if it is gone already."""

@@ -10,6 +10,7 @@ from typing import Any
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.plan import BuildPlan, Vm
 from kubectl_imagecache.core.plan_json import from_json, to_json
+from kubectl_imagecache.core.reading import ReadPlan
 
 DEVICE = "imagecache"
 """Device name of the cache disk; on the VM it is /dev/disk/by-id/google-imagecache."""
@@ -46,18 +47,18 @@ def unpack_plan(text: str, source: str) -> BuildPlan:
     return from_json(data, source)
 
 
-def boot_image(plan: BuildPlan) -> str:
+def boot_image(vm: Vm, arch: str) -> str:
     """The VM's boot image: by default a family, never a dated one that ages.
 
     Raises BadUsage for Container-Optimized OS: it has neither Python nor a package manager, and its toolbox is a
     container to be pulled first (https://cloud.google.com/container-optimized-os/docs/how-to/toolbox).
     """
-    if _COS.search(plan.vm.boot_image):
+    if _COS.search(vm.boot_image):
         raise BadUsage(
-            f"the builder is a Python program, which the boot image {plan.vm.boot_image} can't run",
+            f"the builder is a Python program, which the boot image {vm.boot_image} can't run",
             "leave --boot-image out for the newest Debian 12, or name an image with Python 3.10 and e2fsprogs",
         )
-    return plan.vm.boot_image or f"projects/debian-cloud/global/images/family/{_FAMILIES[plan.arch]}"
+    return vm.boot_image or f"projects/debian-cloud/global/images/family/{_FAMILIES[arch]}"
 
 
 def network_path(vm: Vm) -> str:
@@ -79,18 +80,44 @@ def build_labels(plan: BuildPlan) -> dict[str, str]:
 
 def vm_body(plan: BuildPlan, script: str) -> dict[str, Any]:
     """The request for the builder VM, which deletes itself with its disks after the plan's time limit."""
-    vm = plan.vm
+    body = _temporary(plan.vm, plan.build, build_labels(plan), script)
+    body["description"] = f"Builds the disk image {plan.output.ref.name}"
+    body["disks"] = [_disk(plan, boot=True), _disk(plan, boot=False)]
+    body["metadata"]["items"].append({"key": PLAN_KEY, "value": pack_plan(plan)})
+    body["serviceAccounts"] = _accounts(plan)
+    return body
+
+
+def reader_body(plan: ReadPlan, script: str) -> dict[str, Any]:
+    """The request for a VM that reads a disk image, from a disk of its own that it can't write to; as short-lived."""
+    labels = {"imagecache-build": plan.build}
+    body = _temporary(plan.vm, plan.name, labels, script)
+    body["description"] = f"Reads the disk image {plan.image.name}"
+    disk = {
+        "diskName": f"{plan.name}-cache",
+        "diskType": f"zones/{plan.vm.zone}/diskTypes/{plan.vm.disk_type}",
+        "sourceImage": str(plan.image),
+        "labels": labels,
+    }
+    body["disks"] = [
+        _attached(plan.vm, _boot_disk(plan.vm, plan.name, plan.arch, labels), boot=True),
+        _attached(plan.vm, disk, boot=False) | {"mode": "READ_ONLY"},
+    ]
+    # It needs no registry and no API: no account, so that nothing on a disk from elsewhere could ever use one.
+    body["serviceAccounts"] = []
+    return body
+
+
+def _temporary(vm: Vm, name: str, labels: dict[str, str], script: str) -> dict[str, Any]:
+    """What every VM of ours has, whatever it does: a script, a name, an end."""
     body: dict[str, Any] = {
-        "name": plan.build,
-        "description": f"Builds the disk image {plan.output.ref.name}",
+        "name": name,
         "machineType": f"zones/{vm.zone}/machineTypes/{vm.machine_type}",
-        "labels": build_labels(plan),
-        "disks": [_disk(plan, boot=True), _disk(plan, boot=False)],
+        "labels": labels,
         "networkInterfaces": [_interface(vm)],
         "metadata": {
             "items": [
                 {"key": "startup-script", "value": script},
-                {"key": PLAN_KEY, "value": pack_plan(plan)},
                 {"key": "block-project-ssh-keys", "value": "TRUE"},
             ]
         },
@@ -102,7 +129,6 @@ def vm_body(plan: BuildPlan, script: str) -> dict[str, Any]:
             "instanceTerminationAction": "DELETE",
         },
         "shieldedInstanceConfig": {"enableSecureBoot": True, "enableVtpm": True, "enableIntegrityMonitoring": True},
-        "serviceAccounts": _accounts(plan),
     }
     if vm.tags:
         body["tags"] = {"items": list(vm.tags)}
@@ -127,14 +153,28 @@ def image_body(plan: BuildPlan, disk: str, description: str, labels: dict[str, s
 
 def _disk(plan: BuildPlan, boot: bool) -> dict[str, Any]:
     vm = plan.vm
-    fresh: dict[str, Any] = {
-        "diskName": plan.build if boot else f"{plan.build}-cache",
-        "diskType": f"zones/{vm.zone}/diskTypes/{_boot_disk_type(vm) if boot else vm.disk_type}",
-        "diskSizeGb": str(BOOT_DISK_GB if boot else plan.disk_size_gb),
+    if boot:
+        return _attached(vm, _boot_disk(vm, plan.build, plan.arch, build_labels(plan)), boot=True)
+    fresh = {
+        "diskName": f"{plan.build}-cache",
+        "diskType": f"zones/{vm.zone}/diskTypes/{vm.disk_type}",
+        "diskSizeGb": str(plan.disk_size_gb),
         "labels": build_labels(plan),
     }
-    if boot:
-        fresh["sourceImage"] = boot_image(plan)
+    return _attached(vm, fresh, boot=False)
+
+
+def _boot_disk(vm: Vm, name: str, arch: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
+        "diskName": name,
+        "diskType": f"zones/{vm.zone}/diskTypes/{_boot_disk_type(vm)}",
+        "diskSizeGb": str(BOOT_DISK_GB),
+        "labels": labels,
+        "sourceImage": boot_image(vm, arch),
+    }
+
+
+def _attached(vm: Vm, fresh: dict[str, Any], boot: bool) -> dict[str, Any]:
     disk: dict[str, Any] = {"boot": boot, "autoDelete": True, "initializeParams": fresh}
     if not boot:
         disk["deviceName"] = DEVICE

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
-from kubectl_imagecache.core.contents import Layer
+from kubectl_imagecache.core.contents import CachedImage, Contents, Layer
 from kubectl_imagecache.core.errors import BadUsage
+from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.sandbox.catalog import Catalog
-from kubectl_imagecache.sandbox.cloud import BootHook, Machine
+from kubectl_imagecache.sandbox.cloud import BootHook, Held, Machine
 from kubectl_imagecache.sandbox.real_vm import RealVms, missing
 
 BYTES_PER_S = 180 * 2**20
@@ -54,6 +56,7 @@ class _Run:
         self._sequence = 0
         self._at = 0.0
         self._layers: list[Layer] = []
+        self._images: list[CachedImage] = []
         self._pulled = 0
 
     def begin(self) -> None:
@@ -65,16 +68,17 @@ class _Run:
         for image in images:
             repository = _repository(image)
             try:
-                facts = self._catalog.facts(f"{repository}@{image['digest']}", image["platform"].split("/")[1])
+                found = self._catalog.cached(f"{repository}@{image['digest']}", image["platform"].split("/")[1])
             except (BadUsage, KeyError):
                 words = f"manifests/{image['digest']} of {repository}: 404 Not Found"
                 hint = f"to build real container images the sandbox lacks {lacks}" if (lacks := missing()) else ""
                 self._say("failed", kind="registry", message=words, hint=hint, needed=None)
                 return
-            chain_ids = [layer.chain_id for layer in facts.layers]
-            sizes = [layer.compressed or 0 for layer in facts.layers]
-            self._say("image", image=image["reference"], bytes=facts.compressed, layers=chain_ids, sizes=sizes)
-            known.update({layer.chain_id: layer for layer in facts.layers})
+            self._images.append(replace(found, ref=parse(image["reference"])))
+            chain_ids = [layer.chain_id for layer in found.layers]
+            sizes = [layer.compressed or 0 for layer in found.layers]
+            self._say("image", image=image["reference"], bytes=found.compressed, layers=chain_ids, sizes=sizes)
+            known.update({layer.chain_id: layer for layer in found.layers})
         self._layers = list(known.values())
         total = sum(layer.compressed or 0 for layer in self._layers)
         self._say("phase", phase="layers", layers=len(self._layers), bytes=total)
@@ -98,7 +102,9 @@ class _Run:
         self._say("phase", phase="metadata")
         self._say("phase", phase="check")
         device = str(self._job["target"]["device"]).rpartition("google-")[2]
-        self._machine.write_disk(device, [layer.chain_id for layer in self._layers])
+        images = tuple(self._images)
+        record = Contents(images, self._machine.state.now(), self._job["builder"], self._job["plan"])
+        self._machine.write_disk(device, Held(frozenset(x.chain_id for x in self._layers), images, record))
         self._say("done", images=len(self._job["images"]), seconds=round(self._at, 1))
 
     def _later(self, seconds: float, action: Any) -> None:

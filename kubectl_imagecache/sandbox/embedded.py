@@ -22,6 +22,7 @@ from kubectl_imagecache.sandbox.control import Control
 from kubectl_imagecache.sandbox.http import Service, World
 from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
 from kubectl_imagecache.sandbox.pool_autoscaler import PoolAutoscaler
+from kubectl_imagecache.sandbox.reader_vm import reader_vm
 from kubectl_imagecache.sandbox.real_vm import RealVms
 from kubectl_imagecache.sandbox.registry import Access, Registry
 from kubectl_imagecache.sandbox.scenarios import shelf
@@ -69,6 +70,7 @@ class Sandbox:
         self.cloud = Cloud(self.world, self.kube, project=PROJECT)
         self._vms = RealVms(lambda: settings.disks or self._require_folder() / "disks")
         self.cloud.on_boot(builder_vm(self.catalog, self._vms))
+        self.cloud.on_boot(reader_vm(self.catalog, self._vms))
         self.cluster = settings.scenario
         self.autoscaler = Autoscaler(self.world, self.kube, self.cloud, self.cluster)
         self._given_folder = folder

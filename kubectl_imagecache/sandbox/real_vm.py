@@ -1,4 +1,4 @@
-"""Runs a build's start-up script for real: on this machine, onto a file that is the VM's disk."""
+"""Runs a VM's start-up script for real: on this machine, with a file for the VM's disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kubectl_imagecache.builder.report import read
 from kubectl_imagecache.core.build_requests import DEVICE
-from kubectl_imagecache.sandbox.cloud import Machine
+from kubectl_imagecache.sandbox.cloud import Held, Machine
 
 TOOLS = ("unshare", "losetup", "mkfs.ext4", "e2fsck", "mount", "python3")
 END_S = 10.0
@@ -40,24 +40,24 @@ class RealVms:
     """The machines of one sandbox that run here."""
 
     def __init__(self, folder: Callable[[], Path]) -> None:
-        """FOLDER tells where the disks go: sparse files, named for their VMs."""
+        """FOLDER tells where the disks go that are built: sparse files, named for their VMs."""
         self._folder = folder
         self._running: dict[str, _Vm] = {}
 
     def boot(self, machine: Machine) -> None:
         """Run MACHINE's start-up script beside the sandbox; until it ends the sandbox's time is real time."""
         disk = next(d for d in machine.instance["disks"] if d["deviceName"] == DEVICE)
-        path = str(disk["source"]).partition("/v1/")[2]
-        folder = self._folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / f"{machine.instance['name']}.ext4"
-        with file.open("wb") as out:
-            out.truncate(int(disk["diskSizeGb"]) << 30)
-        machine.state.files[path] = file
+        file = machine.disk(DEVICE).file if disk["mode"] == "READ_ONLY" else None
+        if file is None:
+            folder = self._folder()
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = folder / f"{machine.instance['name']}.ext4"
+            with file.open("wb") as out:
+                out.truncate(int(disk["diskSizeGb"]) << 30)
+            machine.write_disk(DEVICE, Held(file=file))
         if self._gone not in machine.state.on_gone:
             machine.state.on_gone.append(self._gone)
-        vm = self._running[machine.path] = _Vm(machine, file)
-        machine.state.world.clock.real += 1
+        vm = self._running[machine.path] = _Vm(machine, file, disk["mode"] == "READ_ONLY")
         vm.thread.start()
 
     def _gone(self, state: object, instance: dict[str, object]) -> None:
@@ -78,10 +78,12 @@ class RealVms:
 class _Vm:
     """One boot of one machine: a thread that reads what the script writes."""
 
-    def __init__(self, machine: Machine, file: Path) -> None:
-        self._machine, self._file = machine, file
+    def __init__(self, machine: Machine, file: Path, read_only: bool) -> None:
+        self._machine, self._file, self._read_only = machine, file, read_only
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
+        self._real = False
+        self._in_real_time(True)
         self.thread = threading.Thread(target=self._run, name=f"vm-{file.stem}", daemon=True)
 
     def end(self) -> None:
@@ -93,7 +95,8 @@ class _Vm:
     def _run(self) -> None:
         world = self._machine.state.world
         try:
-            device = _output("losetup", "--find", "--show", str(self._file))
+            way = ["--read-only"] if self._read_only else []
+            device = _output("losetup", "--find", "--show", *way, str(self._file))
             held = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 # Detached now, it goes once nobody has it open: also if this process is killed.
@@ -105,8 +108,20 @@ class _Vm:
             self._write(f"the sandbox can't play the VM's hardware: {error}\n")
         finally:
             with world.lock:
-                world.clock.real -= 1
+                self._in_real_time(False)
                 world.changed.notify_all()
+
+    def _done(self, layers: list[str]) -> None:
+        if self._read_only:
+            # What it says from now on it only says again.
+            self._in_real_time(False)
+        else:
+            self._machine.write_disk(DEVICE, Held(frozenset(layers), file=self._file))
+
+    def _in_real_time(self, real: bool) -> None:
+        if real != self._real:
+            self._real = real
+            self._machine.state.world.clock.real += 1 if real else -1
 
     def _script(self, device: str, held: int) -> None:
         layers: list[str] = []
@@ -133,7 +148,7 @@ class _Vm:
                     layers.append(str(event.fields["layer"]))
                 if event is not None and event.name == "done":
                     with self._machine.state.world.lock:
-                        self._machine.write_disk(DEVICE, layers)
+                        self._done(layers)
                 self._write(line)
 
     def _write(self, text: str) -> None:

@@ -162,8 +162,9 @@ def _network(around: Surroundings, plan: BuildPlan) -> Iterator[UserError | str]
 
 
 def _images(around: Surroundings, compute: BuildCompute, plan: BuildPlan) -> Iterator[UserError | str]:
-    if not around.has_image(boot_image(plan)):
-        yield BadUsage(f"there is no boot image {boot_image(plan)}", "name one with --boot-image")
+    boot = boot_image(plan.vm, plan.arch)
+    if not around.has_image(boot):
+        yield BadUsage(f"there is no boot image {boot}", "name one with --boot-image")
     present = compute.image(plan.output.ref)
     if present is not None and present.build != plan.build:
         yield BadUsage(f"there is a disk image {plan.output.ref.name} already", "take another name with --image-name")

@@ -98,7 +98,7 @@ def _policies(rules: ProjectRules, plan: BuildPlan) -> Found:
             yield f"the organization's policies were not checked beforehand: {error.message}"
             return
         if policy is not None:
-            yield from against(plan, boot_image(plan), constraint, policy)
+            yield from against(plan, boot_image(plan.vm, plan.arch), constraint, policy)
 
 
 def _without_credentials(plan: BuildPlan, read: Read) -> Found:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from kubectl_imagecache import __version__
 from kubectl_imagecache.builder.bundle import startup_script
@@ -31,24 +30,13 @@ from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, Un
 from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.usecases.builder_report import ReportReader
+from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, LOOKS, OperationFailed, Patience, Tell
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 5.0
-"""Between two looks at something that takes its time; each wait is half as long again as the one before."""
 ABORT_WAIT_S = 2.0
 ABORT_PATIENCE_S = 300.0
 """Before an abort gives up what Compute doesn't remove; a disk image or a VM takes it a minute or two."""
-PATIENCE = 10
-"""Looks in a row that may fail before the build is left to itself."""
 BUILDER = f"kubectl-imagecache {__version__}"
 _WAITING = (Action.WAIT_FOR_BOOT, Action.WAIT_FOR_BUILDER, Action.WAIT_FOR_STOP, Action.WAIT_FOR_IMAGE)
-_HINTS = {
-    "ZONE_RESOURCE_POOL_EXHAUSTED": "take another zone with --zone, or another --machine-type",
-    "QUOTA_EXCEEDED": "ask for more quota, or take another zone or a smaller machine",
-}
-
-Tell = Callable[[str, Mapping[str, Any]], None]
-"""Takes the name and the fields of something that happened."""
 
 
 class BuildFailed(UserError):
@@ -67,8 +55,11 @@ class Build:
     """Takes the serial port's text as it comes."""
     first_wait_s: float = FIRST_WAIT_S
     report: ReportReader = field(default_factory=ReportReader)
+    patience: Patience = field(init=False)
     _seen_vm: bool = False
-    _wait_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.clock, self.first_wait_s)
 
     def run(self) -> BuiltImage:
         """Go on until the disk image is READY and the VM gone; raises BuildFailed, and UserError where Compute refuses.
@@ -89,19 +80,15 @@ class Build:
                 if step.action is Action.FAIL:
                     self._fail(seen, step)
                 if step.action not in _WAITING:
-                    self._wait_s = 0.0
+                    self.patience.reset()
                 self._act(step.action, seen)
                 failures = 0
             except Unavailable as error:
                 failures += 1
-                if failures >= PATIENCE:
+                if failures >= LOOKS:
                     raise
                 self.tell("retry", {"why": error.message})
-                self._wait()
-
-    def _wait(self) -> None:
-        self._wait_s = min(max(self._wait_s * 1.5, self.first_wait_s), max(LONGEST_WAIT_S, self.first_wait_s))
-        self.clock.sleep(self._wait_s)
+                self.patience.wait()
 
     def _observe(self) -> Observation:
         vm = self.compute.vm(self.plan.vm.zone, self.plan.build)
@@ -126,14 +113,14 @@ class Build:
 
     def _act(self, action: Action, seen: Observation) -> None:
         if action in _WAITING:
-            self._wait()
+            self.patience.wait()
             return
         try:
             self._change(action, seen)
         except AlreadyExists as error:
             # Somebody else, or an earlier try of which the answer was lost, was faster: look again.
             self.tell("retry", {"why": error.message})
-            self._wait()
+            self.patience.wait()
 
     def _change(self, action: Action, seen: Observation) -> None:
         vm, plan = seen.vm, self.plan
@@ -159,16 +146,11 @@ class Build:
 
     def _finish(self, operation: Operation | None, what: str) -> None:
         """Wait for OPERATION; raises BuildFailed with Compute's words if it ends badly."""
-        while operation is not None and not operation.done:
-            self._wait()
-            operation = self.compute.operation(operation)
-        if operation is not None and operation.code:
-            if operation.code == "RESOURCE_ALREADY_EXISTS":
-                return
-            raise BuildFailed(
-                f"{what}: {operation.message or operation.code}",
-                _HINTS.get(operation.code, f"rebuild --abort {self.plan.build} removes what is left"),
-            )
+        hint = f"rebuild --abort {self.plan.build} removes what is left"
+        try:
+            self.patience.finish(self.compute, operation, what, hint)
+        except OperationFailed as error:
+            raise BuildFailed(error.message, error.hint) from error
 
     def _fail(self, seen: Observation, step: Step) -> None:
         """Remove what the build has made, then raise."""

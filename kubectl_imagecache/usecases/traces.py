@@ -11,7 +11,8 @@ from kubectl_imagecache.core.build import ImageState
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import NotFound
 from kubectl_imagecache.core.traces import Kind, Trace
-from kubectl_imagecache.usecases.rebuild import Tell, abort
+from kubectl_imagecache.usecases.patience import Tell
+from kubectl_imagecache.usecases.rebuild import abort
 
 _OURS = re.compile(r"imagecache-[0-9a-f]{12}")
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubectl_imagecache.builder.job import Job, JobImage, Limits, RegistryAccess, Target, encode
-from kubectl_imagecache.builder.report import Event, read
+from kubectl_imagecache.builder.report import Event
+from kubectl_imagecache.builder.report import read as read_event
 from kubectl_imagecache.core.references import parse
+from kubectl_imagecache.core.survey import Survey
+from kubectl_imagecache.core.survey_wire import EVENT, Pieces
 from tests.builder.factories import Pushed
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,6 +42,7 @@ def job(
     limits: Limits | None = None,
     platform: str = "linux/amd64",
     checksums: bool = True,
+    verify: bool = False,
 ) -> Job:
     wanted = tuple(JobImage(parse(image.reference), image.digest, platform) for image in images)
     if registries is None:
@@ -53,6 +57,7 @@ def job(
         tuple(registries),
         limits or Limits(),
         checksums,
+        verify,
     )
 
 
@@ -61,6 +66,19 @@ def build(job: Job, at: Path, **environment: str) -> Run:
     file = at / "job.json"
     file.write_text(encode(job))
     return run(["build", str(file)], **environment)
+
+
+def read(*arguments: str) -> Survey:
+    """Run `read ARGUMENTS` and put its report together."""
+    found = run(["read", *arguments])
+    assert found.status == 0, found.output
+    together = Pieces()
+    for event in found.events:
+        if event.name == EVENT:
+            together.take(event.fields)
+    survey = together.survey()
+    assert survey is not None
+    return survey
 
 
 def run(arguments: Sequence[str], **environment: str) -> Run:
@@ -74,5 +92,5 @@ def run(arguments: Sequence[str], **environment: str) -> Run:
         check=False,
     )
     assert done.stderr == "", done.stderr
-    events = [event for line in done.stdout.splitlines() if (event := read(line)) is not None]
+    events = [event for line in done.stdout.splitlines() if (event := read_event(line)) is not None]
     return Run(done.returncode, events, done.stdout)

@@ -74,8 +74,9 @@ def test_a_device_becomes_a_verified_cache_with_every_layer_once(registry: str, 
             (image.reference, image.digest, 2) for image in images
         ]
         assert (contents.plan, contents.builder) == ("f00d", "kubectl-imagecache test")
-    checked = runs.run(["verify", "--device", device])
-    assert (checked.status, checked.last("checked").fields["layers"]) == (0, 4)
+    found = runs.read("--device", device, "--contents")
+    assert (found.findings, found.checked, found.partition) == ((), 4, False)
+    assert found.record == contents
 
 
 def test_the_startup_script_does_all_of_it_with_a_tight_umask(registry: str, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_the_startup_script_does_all_of_it_with_a_tight_umask(registry: str, tmp
     script = startup_script(runs.job([image], Target(folder=str(disk))))
     done = subprocess.run(["sh"], input=script, capture_output=True, text=True, umask=0o077)
     assert (done.returncode, done.stderr) == (0, "")
-    assert runs.run(["verify", "--folder", str(disk)]).status == 0
+    assert runs.read("--folder", str(disk), "--contents").findings == ()
     assert stat.S_IMODE((disk / "snapshots/1/fs").stat().st_mode) == 0o755
     assert stat.S_IMODE((disk / "images.metadata").stat().st_mode) == 0o644
 
@@ -286,8 +287,8 @@ def test_a_partitioned_disk_is_read_from_its_first_partition(registry: str, devi
     # As /dev/disk/by-id names them; not every kernel that runs these tests scans partitions itself.
     (tmp_path / "google-cache-part1").symlink_to(device)
     assert runs.build(runs.job([image], Target(device=str(tmp_path / "google-cache-part1"))), tmp_path).status == 0
-    checked = runs.run(["verify", "--device", str(tmp_path / "google-cache")])
-    assert (checked.status, checked.last("checked").fields["layers"]) == (0, 1)
+    found = runs.read("--device", str(tmp_path / "google-cache"), "--contents")
+    assert (found.findings, found.checked, found.partition) == ((), 1, True)
 
 
 @pytest.fixture
@@ -303,14 +304,19 @@ def built(server: Scripted, tmp_path: Path) -> Path:
 def test_a_disk_of_googles_is_verified_by_what_it_has(built: Path) -> None:
     (built / "imagecache.json").unlink()
     (built / "imagecache.sums").unlink()
-    run = runs.run(["verify", "--folder", str(built)])
-    assert (run.status, run.last("checked").fields) == (0, {"layers": 2, "of": 2, "record": None})
-    assert run.last("holds").fields["digest"].startswith("sha256:")
-    assert len(run.last("layers").fields["chain_ids"]) == 2
+    found = runs.read("--folder", str(built), "--contents")
+    assert (found.findings, found.checked, found.record) == ((), 2, None)
+    assert [image.platforms for image in found.images] == ["linux/amd64"] * 2
+    assert [layer.folder for layer in sorted(found.layers, key=lambda layer: layer.folder)] == [
+        "snapshots/1/fs",
+        "snapshots/2/fs",
+    ]
+    assert {layer.unpacked for layer in found.layers} == {4000, 300}
     (built / "snapshots/1/fs/etc/base").write_text("other")
-    run = runs.run(["verify", "--folder", str(built)])
-    assert "the files have other contents" in str(run.failure["message"])
-    assert runs.run(["verify", "--folder", str(built), "--no-contents"]).status == 0
+    (finding,) = runs.read("--folder", str(built), "--contents").findings
+    assert finding.startswith("snapshots/1/fs (sha256:")
+    assert finding.endswith("): the files have other contents")
+    assert runs.read("--folder", str(built)).findings == ()
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -334,11 +340,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize(("change", "words"), DAMAGES.values(), ids=DAMAGES)
 def test_a_changed_disk_is_noticed(built: Path, change: Callable[[Path], object], words: str) -> None:
-    assert runs.run(["verify", "--folder", str(built)]).status == 0
+    assert runs.read("--folder", str(built), "--contents").findings == ()
     change(built)
-    run = runs.run(["verify", "--folder", str(built)])
-    assert (run.status, run.failure["kind"]) == (1, "mismatch")
-    assert words in str(run.failure["message"])
+    assert [f for f in runs.read("--folder", str(built), "--contents").findings if words in f]
 
 
 def lead_away(folder: Path, away: Path) -> None:
@@ -356,8 +360,10 @@ def change_record(file: Path) -> None:
     file.write_text(json.dumps(document))
 
 
-def test_a_disk_without_a_file_system_is_a_failure(device: str) -> None:
-    run = runs.run(["verify", "--device", device])
+def test_a_disk_without_a_file_system_is_a_finding_and_one_that_is_not_there_a_failure(device: str) -> None:
+    found = runs.read("--device", device, "--contents")
+    assert found.findings == ("there is no ext4 file system, neither on the disk nor on its first partition",)
+    run = runs.run(["read", "--device", f"{device}-missing"])
     assert (run.status, run.failure["kind"]) == (1, "disk")
 
 

@@ -74,12 +74,6 @@ def test_versions(program: Program) -> None:
     ("args", "code", "message", "hint"),
     [
         (["statsu"], 2, "No such command 'statsu'", "did you mean status?"),
-        (
-            ["bench", "pool"],
-            2,
-            "No such command 'bench'",
-            "it is planned, but not in this version",
-        ),
         (["status", "--outptu", "json"], 2, "No such option --outptu", "did you mean --output?"),
         (["status", "-o", "jason"], 2, "unknown output format 'jason'", "one of table, wide, json"),
         (["status", "-o", "jsonpath={.x"], 2, "bad jsonpath '{.x': a { is not closed", "see https://"),

@@ -116,6 +116,8 @@ def test_the_real_kubectl_asks_us(program: Program) -> None:
         "bench",
         "rebuild",
         "roll",
+        "inspect",
+        "verify",
         "disks",
         "sandbox",
         "version",

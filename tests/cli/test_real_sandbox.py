@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from tests.builder import machines
 from tests.builder.factories import archive, gzipped, member, push
-from tests.builder.runs import run
+from tests.builder.runs import read
 from tests.cli.conftest import Program
 
 
@@ -46,10 +48,65 @@ def test_real_container_images_become_a_real_ext4(program: Program, host: str, t
     [disk] = tmp_path.glob("*.ext4")
     assert loops(tmp_path) == []
     with machines.attached(disk) as device:
-        held = run(["verify", "--device", device])
-    assert held.status == 0
-    images = {str(event.fields["image"]).partition("@")[0] for event in held.events if event.name == "holds"}
+        held = read("--device", device, "--contents")
+    assert (held.findings, held.checked) == ((), 3)
+    images = {image.reference.partition("@")[0] for image in held.images}
     assert {f"{host}/team/one:v1", f"{host}/team/two:v1"} <= images
+
+
+def test_a_real_disk_image_is_read_for_real_and_its_damage_is_found(
+    program: Program, host: str, tmp_path: Path
+) -> None:
+    push(
+        host,
+        "team/one",
+        [
+            gzipped(
+                archive(
+                    (member("etc/base"), b"base" * 5000),
+                )
+            ),
+            gzipped(
+                archive(
+                    (member("a"), b"a"),
+                )
+            ),
+        ],
+    )
+    with Sandbox(Settings(scenario="empty", speed=60.0, disks=tmp_path / "disks")) as sandbox:
+        env = sandbox.env()
+        image = ("--image", f"{host}/team/one:v1", "--image-name", "real", "--zone", "europe-west4-b")
+        made = program.imagecache("rebuild", *image, "--yes", **env)
+        assert made.returncode == 0, made.stderr
+        good = program.imagecache("verify", "real", "--yes", "-o", "json", **env)
+        assert good.returncode == 0, good.stderr
+        document = json.loads(good.stdout)
+        assert (document["findings"], document["notes"]) == ([], [])
+        assert (document["disk"]["filesRead"], document["disk"]["layersChecked"]) == (True, 2)
+        assert [found["image"] for found in document["images"]] == [f"{host}/team/one:v1"]
+        [file] = (tmp_path / "disks").glob("*.ext4")
+        damage(file, b"base" * 100)
+        bad = program.imagecache("verify", "real", "--yes", "--no-headers", **env)
+        assert bad.returncode == 3, bad.stderr
+        [finding] = bad.stdout.splitlines()
+        assert finding.endswith(": the files have other contents")
+    assert loops(tmp_path) == []
+
+
+def damage(file: Path, known: bytes) -> None:
+    """Change one byte of the file on FILE's sparse file system that begins with KNOWN."""
+    with file.open("r+b") as disk:
+        at, end = 0, file.stat().st_size
+        while True:
+            at = os.lseek(disk.fileno(), at, os.SEEK_DATA)
+            until = min(os.lseek(disk.fileno(), at, os.SEEK_HOLE), end)
+            disk.seek(at)
+            found = disk.read(until - at).find(known)
+            if found >= 0:
+                disk.seek(at + found + 10)
+                disk.write(b"?")
+                return
+            at = until
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])

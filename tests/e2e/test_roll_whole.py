@@ -134,7 +134,7 @@ def gke(server: Server) -> Iterator[tuple[Cloud, World, dict[str, str]]]:
     world = World(VirtualClock(EPOCH, SPEED))
     cloud = Cloud(world, Registrar(server))
     for disk in (OLD, NEW):
-        cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
+        cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"})
     cloud.add_cluster("shop", "europe-west4")
     cloud.add_pool("shop", pool_json(2))
     services = [

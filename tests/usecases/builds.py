@@ -16,15 +16,19 @@ from kubectl_imagecache.clients.retry import Pace
 from kubectl_imagecache.core.contents import ImageFacts
 from kubectl_imagecache.core.errors import NotFound, UserError
 from kubectl_imagecache.core.plan import BuildPlan, Vm
+from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.reading import ReadPlan
 from kubectl_imagecache.core.references import ImageRef, parse
 from kubectl_imagecache.core.wishes import Wishes
-from kubectl_imagecache.sandbox.cloud import Timing
+from kubectl_imagecache.sandbox.cloud import Held, Timing
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.usecases.plan import Order, make_plan
+from kubectl_imagecache.usecases.read_disk import Reading
 from kubectl_imagecache.usecases.rebuild import Build
 
 ZONE = "europe-west4-b"
 PROJECT = "sandbox-project"
+GOOGLES = "google-built"
 IMAGES = ("docker.io/envoyproxy/envoy:v1.31.2", "docker.io/library/redis:7.4.1-alpine")
 
 
@@ -100,6 +104,25 @@ class Workshop:
             lambda name, about: self.events.append((name, about)),
             first_wait_s=3.0,
         )
+
+    def reading(self, name: str, http: Http | None = None, **more: Any) -> Reading:
+        image = self.image(name)
+        vm = Vm(PROJECT, ZONE, disk_type="pd-balanced", timeout_s=1800)
+        plan = ReadPlan(DiskImageRef(PROJECT, name), str(image["id"]), "amd64", vm, **more)
+        return Reading(
+            self.compute(http),
+            plan,
+            self.clock,
+            lambda name, about: self.events.append((name, about)),
+            first_wait_s=3.0,
+        )
+
+    def add_googles(self, name: str = GOOGLES, *images: str) -> None:
+        """A disk image without a record, as Google's builder leaves it."""
+        cached = tuple(self.sandbox.catalog.cached(image, "amd64") for image in images or IMAGES[:1])
+        chain_ids = frozenset(layer.chain_id for image in cached for layer in image.layers)
+        with self.sandbox.world.lock:
+            self.sandbox.cloud.add_image({"name": name}, Held(chain_ids, cached))
 
     def left(self) -> dict[str, list[str]]:
         """Everything in the cloud that a build has made, by kind."""

@@ -27,7 +27,7 @@ def rule(family: str, disk: str = "") -> dict[str, Any]:
 def class_stage(sandbox: Sandbox, replicas: int = 3) -> None:
     """The class, an allowlist for its disk image alone, and a Deployment with a budget whose pods need a node each."""
     for disk in (OLD, NEW):
-        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, frozenset())
+        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"})
     sandbox.kube.create(compute_class())
     spec = {"allowedResourcePatterns": [exactly(OLD)]}
     allowlist = {"apiVersion": "node.gke.io/v1", "kind": "GCPResourceAllowlist", "metadata": {"name": "disks"}}

@@ -18,6 +18,7 @@ from kubectl_imagecache.clients.retry import Pace
 from kubectl_imagecache.clients.target import ClusterTarget
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import RollEvent
+from kubectl_imagecache.sandbox.cloud import Held
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import CACHE, LOCATION, PROJECT
@@ -35,7 +36,7 @@ def stage(sandbox: Sandbox, nodes: int = 2, pinned: bool = False, zones: str = "
     """A pool `web` with autoscaling, NODES in each of ZONES, and on it a Deployment with a budget, and a DaemonSet."""
     layers = frozenset(layer.chain_id for one in cached for layer in sandbox.catalog.cached(one, "amd64").layers)
     for disk in (OLD, NEW):
-        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, layers)
+        sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"}, Held(layers))
     add_pool(sandbox, nodes, zones)
     select = {"cloud.google.com/gke-nodepool": "web"} if pinned else {"role": "web"}
     for kind, name in (("Deployment", "front"), ("DaemonSet", "agent")):

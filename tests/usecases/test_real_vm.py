@@ -24,7 +24,7 @@ from kubectl_imagecache.usecases.plan import Order, make_plan
 from kubectl_imagecache.usecases.rebuild import BuildFailed
 from tests.builder import machines
 from tests.builder.factories import archive, gzipped, member, push
-from tests.builder.runs import run
+from tests.builder.runs import read
 from tests.usecases.builds import PROJECT, ZONE, MortalHttp, Workshop, workshop
 
 # A mount namespace of its own, in which only the VM's disk is under /dev/disk.
@@ -85,18 +85,15 @@ def test_the_real_startup_script_fills_a_real_disk_and_the_record_is_true(host: 
     with machines.loop_device(tmp_path / "disk", plan.disk_size_gb << 30) as device, workshop() as shop:
         with_real_vm(shop, device)
         made = shop.build(plan).run()
-        held = run(["verify", "--device", device])
+        held = read("--device", device, "--contents")
 
         assert (made.state, shop.left()) == (ImageState.READY, {"images": [plan.output.ref.name]})
-        assert held.status == 0
-        on_disk = {
-            chain_id for event in held.events if event.name == "layers" for chain_id in event.fields["chain_ids"]
-        }
-        assert on_disk == set(plan.layers)
-        assert len(on_disk) == 3
+        assert held.findings == ()
+        assert {layer.chain_id for layer in held.layers} == set(plan.layers)
+        assert len(held.layers) == 3
         found = record.unpack(shop.image(made.name)["description"])
         assert isinstance(found, Contents)
-        names = {str(event.fields["image"]) for event in held.events if event.name == "holds"}
+        names = {image.reference for image in held.images}
         assert {str(image.ref) for image in found.images} <= names
         assert [name for name, _ in shop.events if name == "lost"] == []
 

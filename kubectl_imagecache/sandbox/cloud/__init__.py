@@ -2,6 +2,6 @@
 
 from kubectl_imagecache.sandbox.cloud.cloud import Cloud
 from kubectl_imagecache.sandbox.cloud.machines import BootHook, Machine
-from kubectl_imagecache.sandbox.cloud.state import NodeSink, Timing
+from kubectl_imagecache.sandbox.cloud.state import EMPTY, Held, NodeSink, Timing
 
-__all__ = ["BootHook", "Cloud", "Machine", "NodeSink", "Timing"]
+__all__ = ["EMPTY", "BootHook", "Cloud", "Held", "Machine", "NodeSink", "Timing"]

@@ -21,7 +21,7 @@ from kubectl_imagecache.sandbox.cloud.errors import ApiError, fault_response
 from kubectl_imagecache.sandbox.cloud.machines import BootHook
 from kubectl_imagecache.sandbox.cloud.nodes import RESTRICTED
 from kubectl_imagecache.sandbox.cloud.routing import Routes, answer
-from kubectl_imagecache.sandbox.cloud.state import NodeSink, OrderedFailure, State, Timing
+from kubectl_imagecache.sandbox.cloud.state import EMPTY, Held, NodeSink, OrderedFailure, State, Timing
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import Request, Response, World
 
@@ -109,10 +109,10 @@ class Cloud:
                 return f"{path}/{cluster}"
         raise KeyError(cluster)
 
-    def add_image(self, image: dict[str, Any], chain_ids: frozenset[str] = frozenset()) -> None:
+    def add_image(self, image: dict[str, Any], held: Held = EMPTY) -> None:
         """Add a disk image, REST JSON; its project is that of its `selfLink` if it has one.
 
-        CHAIN_IDS are the layers that it really holds. An image of the same name is replaced: it was made again.
+        HELD is what is really on it. An image of the same name is replaced: it was made again.
         """
         project = str(image.get("selfLink", "")).partition("projects/")[2].partition("/")[0] or self.state.project
         path = f"projects/{project}/global/images/{image['name']}"
@@ -120,7 +120,7 @@ class Cloud:
         if project not in self.state.collection("projects"):
             catalogue.furnish(self.state, project)
         self.state.collection(f"projects/{project}/global/images")[image["name"]] = images.complete(self.state, image)
-        self.state.contents[path] = chain_ids
+        self.state.held[path] = held
 
     def add_template(self, name: str, source: str, region: str = "") -> None:
         """Add an instance template with a disk of SOURCE, the path of a disk image or a family."""
@@ -134,7 +134,7 @@ class Cloud:
 
     def contents(self, path: str) -> frozenset[str]:
         """Chain IDs of the layers on the disk or image at PATH (`projects/p/global/images/x`)."""
-        return self.state.contents.get(path, frozenset())
+        return self.state.holds(path).chain_ids
 
     def add_object(self, bucket: str, name: str, body: bytes) -> None:
         """Add an object of Cloud Storage."""

@@ -58,7 +58,7 @@ def place(state: State, disk: Json) -> None:
     put(state, disk)
     disk["status"] = "READY"
     image = str(disk.get("sourceImage", "")).removeprefix(COMPUTE_URL)
-    state.copy_contents(image, str(disk["selfLink"]).removeprefix(COMPUTE_URL))
+    state.held[str(disk["selfLink"]).removeprefix(COMPUTE_URL)] = state.holds(image)
 
 
 def use(state: State, disk: Json, instance: Json) -> None:

@@ -99,7 +99,7 @@ def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefi
         created=state.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     state.boots[path] = 1
-    held = frozenset[str]().union(*(state.contents.get(image, ()) for image in cache_disks(pool, state.project)))
+    held = frozenset[str]().union(*(state.holds(image).chain_ids for image in cache_disks(pool, state.project)))
     streaming = streams(cluster, pool)
     state.nodes.add_node(node(pool, placement, machine, streaming, label_prefix), NodeCache(held, streaming))
     count(state, group, int(group["targetSize"]))

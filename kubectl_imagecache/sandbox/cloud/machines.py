@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kubectl_imagecache.sandbox.cloud import disks
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.links import zone_of
-from kubectl_imagecache.sandbox.cloud.state import COMPUTE_URL, Json, SerialPort, State, run
+from kubectl_imagecache.sandbox.cloud.state import COMPUTE_URL, Held, Json, SerialPort, State, run
 
 GUEST_VALUE_BYTES = 32 * 1024
 """The longest value of a guest attribute."""
@@ -58,14 +58,14 @@ class Machine:
         """The device names of the attached disks."""
         return [str(disk["deviceName"]) for disk in self.instance.get("disks", [])]
 
-    def disk_contents(self, device: str) -> frozenset[str]:
-        """Chain IDs of the layers on the disk attached as DEVICE; raise KeyError."""
-        return self.state.contents.get(self._disk_path(device), frozenset())
+    def disk(self, device: str) -> Held:
+        """What the disk attached as DEVICE holds; raise KeyError."""
+        return self.state.holds(self._disk_path(device))
 
-    def write_disk(self, device: str, chain_ids: Iterable[str]) -> None:
+    def write_disk(self, device: str, held: Held) -> None:
         """Replace what the disk attached as DEVICE holds; an image made from it will hold that. Raise KeyError."""
         if self.alive:
-            self.state.contents[self._disk_path(device)] = frozenset(chain_ids)
+            self.state.held[self._disk_path(device)] = held
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Run ACTION in SECONDS (virtual) if this boot still runs then."""

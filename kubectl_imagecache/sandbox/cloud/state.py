@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
+from kubectl_imagecache.core.contents import CachedImage, Contents
 from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.http import World
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
@@ -80,6 +81,24 @@ class OrderedFailure:
     times: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a disk or a disk image holds."""
+
+    chain_ids: frozenset[str] = frozenset()
+    """Of its layers."""
+    listed: tuple[CachedImage, ...] = ()
+    """The container images that its `images.metadata` names."""
+    record: Contents | None = None
+    """Its `imagecache.json`; None as Google's builder leaves it."""
+    file: Path | None = None
+    """Its very bytes, never written to again; None where they are only told of."""
+
+
+EMPTY = Held()
+"""An unformatted disk."""
+
+
 @dataclass(slots=True)
 class State:
     """Everything but routes: handlers are functions of this."""
@@ -91,10 +110,8 @@ class State:
     timing: Timing = field(default_factory=Timing)
     collections: dict[str, dict[str, Json]] = field(default_factory=dict)
     """`projects/p/zones/z/disks` -> name -> resource."""
-    contents: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Path of a disk or image -> chain IDs of the layers on it."""
-    files: dict[str, Path] = field(default_factory=dict)
-    """Path of a disk or image whose bytes are real -> the file that has them."""
+    held: dict[str, Held] = field(default_factory=dict)
+    """Path of a disk or image -> what is on it."""
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
     no_buckets: set[str] = field(default_factory=set)
     """Buckets that don't exist; every other does."""
@@ -146,14 +163,11 @@ class State:
         """Forget the resource at PATH and its contents."""
         parent, _, name = path.rpartition("/")
         self.collections.get(parent, {}).pop(name, None)
-        self.contents.pop(path, None)
-        self.files.pop(path, None)
+        self.held.pop(path, None)
 
-    def copy_contents(self, source: str, path: str) -> None:
-        """What is on the disk or image SOURCE is on the one at PATH too."""
-        self.contents[path] = self.contents.get(source, frozenset())
-        if source in self.files:
-            self.files[path] = self.files[source]
+    def holds(self, path: str) -> Held:
+        """What is on the disk or image at PATH."""
+        return self.held.get(path, EMPTY)
 
     def new_id(self) -> str:
         """A decimal id, as Compute numbers resources; never given twice."""

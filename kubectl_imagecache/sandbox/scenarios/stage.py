@@ -9,7 +9,7 @@ from typing import Any
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.contents import Contents
 from kubectl_imagecache.sandbox.catalog import Catalog
-from kubectl_imagecache.sandbox.cloud import Cloud
+from kubectl_imagecache.sandbox.cloud import Cloud, Held
 from kubectl_imagecache.sandbox.cloud.nodes import RESTRICTED
 from kubectl_imagecache.sandbox.http import World
 from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
@@ -114,7 +114,9 @@ def add_disk_image(stage: Stage, spec: DiskImageSpec) -> None:
         headline = f"{len(cached)} container images for GKE nodes ({spec.arch}), built {now:%Y-%m-%d}."
         image["description"] = record.pack(contents, headline).description
         image["labels"] = record.labels(contents, build=f"b-{spec.name}"[:63], arch=spec.arch)
-    stage.cloud.add_image(image, frozenset(layers))
+    stage.cloud.add_image(
+        image, Held(frozenset(layers), cached, contents if spec.recorded and spec.description is None else None)
+    )
 
 
 def add_pool(stage: Stage, spec: PoolSpec) -> None:

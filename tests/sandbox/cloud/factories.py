@@ -15,7 +15,7 @@ from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 from kubectl_imagecache.sandbox.clock import VirtualClock
-from kubectl_imagecache.sandbox.cloud import Cloud
+from kubectl_imagecache.sandbox.cloud import Cloud, Held
 from kubectl_imagecache.sandbox.http import Request, Response, Service, World
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
 from tests.sandbox.cloud.strict import judge
@@ -107,7 +107,7 @@ def running(speed: float = 0.0) -> Iterator[CloudSandbox]:
     cloud = JudgedCloud(world, nodes)
     cloud.violations = []
     cloud.add_cluster("demo", "us-central1")
-    cloud.add_image({"name": "cache-1", "family": "cache"}, LAYERS)
+    cloud.add_image({"name": "cache-1", "family": "cache"}, Held(LAYERS))
     services = [
         Service("gke", world, cloud.handle_gke, cloud.error),
         Service("compute", world, cloud.handle_compute, cloud.error),

@@ -10,6 +10,7 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1, container_v1
 
+from kubectl_imagecache.sandbox.cloud import Held
 from tests.sandbox.cloud.factories import CACHE_IMAGE, LAYERS, PROJECT, ZONE, CloudSandbox, pool
 
 CLUSTER = f"projects/{PROJECT}/locations/us-central1/clusters/demo"
@@ -72,7 +73,7 @@ def test_container_client_lists_clusters_and_versions(sandbox: CloudSandbox) -> 
 
 
 def test_compute_clients_build_an_image_on_a_vm(sandbox: CloudSandbox) -> None:
-    sandbox.cloud.on_boot(lambda machine: machine.write_disk("cache", {"sha256:cc"}))
+    sandbox.cloud.on_boot(lambda machine: machine.write_disk("cache", Held(frozenset({"sha256:cc"}))))
     options: dict[str, Any] = {
         "credentials": anonymous(),
         "client_options": ClientOptions(api_endpoint=sandbox.compute_url),

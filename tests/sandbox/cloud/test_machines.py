@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_imagecache.sandbox.cloud import Machine
+from kubectl_imagecache.sandbox.cloud import Held, Machine
 from tests.sandbox.cloud.factories import PROJECT, ZONE, CloudSandbox, vm
 
 INSTANCES = f"zones/{ZONE}/instances"
@@ -50,7 +50,7 @@ def test_builder_is_scripted_on_virtual_time(sandbox: CloudSandbox) -> None:
 
 def test_image_holds_what_the_builder_wrote(sandbox: CloudSandbox) -> None:
     machine = boot(sandbox)
-    machine.write_disk("cache", {"sha256:cc"})
+    machine.write_disk("cache", Held(frozenset({"sha256:cc"})))
     with_builder_on = sandbox.compute(
         "POST", "global/images", {"name": "built", "sourceDisk": f"zones/{ZONE}/disks/builder-cache"}
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from kubectl_imagecache.sandbox.cloud import Held
 from kubectl_imagecache.sandbox.faults import Fault
 from tests.sandbox.cloud.factories import PROJECT, ZONE, CloudSandbox, running, vm
 
@@ -116,7 +117,7 @@ def test_body_that_is_no_json_object_is_refused(sandbox: CloudSandbox) -> None:
 
 
 def test_mistake_of_a_boot_hook_is_told(sandbox: CloudSandbox) -> None:
-    sandbox.cloud.on_boot(lambda machine: machine.write_disk("nope", ()))
+    sandbox.cloud.on_boot(lambda machine: machine.write_disk("nope", Held()))
 
     answer = sandbox.finish(sandbox.compute("POST", f"zones/{ZONE}/instances", vm()))
 
