@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ def pools(given: Mapping[str, Any]) -> list[str]:
         if scenario := given.get("sandbox"):
             return _of_sandbox(str(scenario), given)
         return _of_cluster(given, os.environ)
+    except (UserError, OSError, ValueError):
+        return []
+
+
+def compute_classes(given: Mapping[str, Any]) -> list[str]:
+    """Names of the ComputeClasses that nodes belong to, of the cluster (or sandbox) that GIVEN flags name."""
+    try:
+        if scenario := given.get("sandbox"):
+            return _of_sandbox(str(scenario), given, CLASS_LABEL)
+        return _of_cluster(given, os.environ, CLASS_LABEL)
     except (UserError, OSError, ValueError):
         return []
 
@@ -121,17 +132,18 @@ def _kube_options(given: Mapping[str, Any]) -> KubeOptions:
     return KubeOptions(**{**flags, "request_timeout_s": TIMEOUT_S})
 
 
-def _of_cluster(given: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+def _of_cluster(given: Mapping[str, Any], env: Mapping[str, str], label: str = _POOL_LABEL) -> list[str]:
     from kubectl_imagecache.clients.kube import Kube
 
     kube = Kube.connect(_kube_options(given), env)
     with ThreadPoolExecutor(1, "pools") as executor:
-        of_gke = executor.submit(_of_gke, given, kube, env)
+        # Only pools can be there without a node that tells of them.
+        of_gke = executor.submit(_of_gke, given, kube, env) if label == _POOL_LABEL else None
         found: set[str] = set()
         for page in kube.json_pages("nodes"):
             for node in json.loads(page).get("items") or ():
-                found.add(str((node.get("metadata", {}).get("labels") or {}).get(_POOL_LABEL) or ""))
-        return sorted(found.union(of_gke.result()) - {""})
+                found.add(str((node.get("metadata", {}).get("labels") or {}).get(label) or ""))
+        return sorted(found.union(of_gke.result() if of_gke else ()) - {""})
 
 
 def _of_gke(given: Mapping[str, Any], kube: Kube, env: Mapping[str, str]) -> set[str]:
@@ -148,11 +160,11 @@ def _of_gke(given: Mapping[str, Any], kube: Kube, env: Mapping[str, str]) -> set
         return set()
 
 
-def _of_sandbox(scenario: str, given: Mapping[str, Any]) -> list[str]:
+def _of_sandbox(scenario: str, given: Mapping[str, Any], label: str = _POOL_LABEL) -> list[str]:
     from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 
     with Sandbox(Settings(scenario=scenario)) as sandbox:
-        return _of_cluster({}, {**os.environ, **sandbox.env()})
+        return _of_cluster({}, {**os.environ, **sandbox.env()}, label)
 
 
 def _of_files(folder: Path) -> list[str]:

@@ -179,6 +179,13 @@ def complete_pools(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(p) for p in pools(ctx.params) if p.startswith(incomplete) and p not in given]
 
 
+def complete_compute_classes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """ComputeClasses that the cluster's nodes belong to."""
+    from kubectl_imagecache.cli.candidates import compute_classes
+
+    return [CompletionItem(name) for name in compute_classes(ctx.params) if name.startswith(incomplete)]
+
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _CLUSTER, _GOOGLE, _COUNTS, _OUTPUT, _SOURCE = (
     "Cluster (as in kubectl)",

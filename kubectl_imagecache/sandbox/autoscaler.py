@@ -19,7 +19,8 @@ LOOK_S = 10.0
 """Between two looks at what waits and what is empty."""
 UNNEEDED_S = 600.0
 """How long a node is empty before it goes, as GKE's default has it."""
-_TABLES = ("pods", "computeclasses.cloud.google.com", "gcpresourceallowlists.node.gke.io")
+_CLASSES = "computeclasses.cloud.google.com"
+_TABLES = ("pods", _CLASSES, "gcpresourceallowlists.node.gke.io")
 
 
 class Autoscaler:
@@ -27,14 +28,16 @@ class Autoscaler:
 
     def __init__(self, world: World, kube: KubeCluster, cloud: Cloud, cluster: str) -> None:
         self._world, self._kube, self._cloud, self._cluster = world, kube, cloud, cluster
-        self._awake = False
+        self._awake, self._needed = False, False
         self._coming: set[str] = set()
         """Classes for which a node is being made."""
         self._empty: dict[str, datetime] = {}
         kube.on_change(self._note)
 
     def _note(self, change: Change) -> None:
-        if change.table in _TABLES and not self._awake and self._kube.objects("ComputeClass"):
+        if change.table == _CLASSES:
+            self._needed = True
+        if self._needed and change.table in _TABLES and not self._awake:
             self._wake()
 
     def _wake(self) -> None:

@@ -12,7 +12,7 @@ from tests.cli.conftest import ROOT, Program
 
 COMPLETIONS = ROOT / "completions"
 FORMATS = ["table", "wide", "json", "yaml", "name", "csv", "markdown", "jsonpath=", "custom-columns="]
-SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "pulls", "bench", "empty", "huge"]
+SCENARIOS = ["stale", "healthy", "unknown", "mixed", "broken", "pulls", "bench", "classes", "empty", "huge"]
 
 
 def kubeconfig(folder: Path) -> Path:

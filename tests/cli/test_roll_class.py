@@ -13,6 +13,7 @@ import yaml
 
 from kubectl_imagecache.core.class_roll import MARK
 from kubectl_imagecache.sandbox.embedded import Sandbox
+from tests.cli.conftest import Program
 from tests.cli.test_roll import KillAt, begin, run
 from tests.usecases.class_stage import CACHE, NAME, class_stage, class_state, compute_class, rule
 from tests.usecases.roll_stage import NEW, OLD, settings
@@ -187,3 +188,16 @@ def test_flags_that_mean_nothing_for_what_is_rolled_are_refused(
 def test_a_class_that_is_not_there_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
     code, _, err = run(sandbox, tmp_path, "--compute-class", "none", "--disk-image", NEW.name, "--yes")
     assert (code, err.splitlines()[0]) == (1, "error: there is no ComputeClass none")
+
+
+def test_a_roll_of_a_class_can_be_watched_on_a_sandbox(program: Program) -> None:
+    found = program.imagecache(
+        "roll", "--compute-class", "models", "--disk-image", "models-2026-01", "--sandbox=classes"
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[-1].endswith("ComputeClass models has models-2026-01, and so have its nodes")
+
+
+def test_classes_that_nodes_belong_to_are_completed(sandbox: Sandbox, program: Program) -> None:
+    found = program.run("kubectl_complete-imagecache", "roll", "--compute-class", "", env=sandbox.env())
+    assert found.stdout.splitlines()[0] == "models"

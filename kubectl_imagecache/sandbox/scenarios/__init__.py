@@ -18,6 +18,7 @@ SCENARIOS = {
     "broken": "a pool for each way in which a cache disk can be no use at all",
     "pulls": "one 2 GB image on three pools: pulled from the registry, streamed, read from a cache disk",
     "bench": "the same three pools with fresh nodes: for `bench`",
+    "classes": "nodes that a ComputeClass makes, their cache disk out of date: for `roll --compute-class`",
     "empty": "a new cluster: no cache disks, nothing running but the system",
     "huge": "1,000 nodes and 20,000 pods, or as many as --nodes and --pods say",
 }

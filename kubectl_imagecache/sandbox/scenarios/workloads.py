@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.sandbox.catalog import Catalog
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import Stage
@@ -37,6 +38,8 @@ class Workload:
     """Node selector; empty is any."""
     schedule: str = ""
     """Of a CronJob, which is suspended."""
+    compute_class: str = ""
+    """Node selector; empty is none."""
 
 
 def add_workloads(stage: Stage, *workloads: Workload) -> None:
@@ -149,6 +152,8 @@ def pod_spec(workload: Workload) -> dict[str, Any]:
     ]
     containers[0]["resources"] = {"requests": {"cpu": workload.cpu, "memory": "512Mi"}}
     selector = {POOL_LABEL: workload.pool} if workload.pool else {}
+    if workload.compute_class:
+        selector[CLASS_LABEL] = workload.compute_class
     if workload.arch:
         selector["kubernetes.io/arch"] = workload.arch
     # What runs everywhere, or on a pool by name, has been told to bear that pool's taint.
