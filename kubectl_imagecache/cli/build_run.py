@@ -170,6 +170,8 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
     """Show PLAN or build it; AGAIN makes it under another name for --force."""
     flags, build = session.flags, session.build
     compute = session.compute(plan.vm.project)
+    if build.verify == "boot":
+        plan = replace(plan, verify_boot=True)
     warnings = list(not_recorded(plan))
     if build.job_name:
         warnings.append("--job-name is not needed and changes nothing")
@@ -355,7 +357,7 @@ def _log_file(env: Mapping[str, str], build: str) -> Path:
 def _resume(session: Session) -> int:
     name = session.build.resume
     compute = session.compute(_project(session))
-    vms = compute.vms(name)
+    vms = [vm for vm in compute.vms(name) if vm.packed_plan]  # Not the one that reads the disk image back.
     if vms:
         return _build(session, compute, unpack_plan(vms[0].packed_plan, name))
     made = compute.images("imagecache-build", name)

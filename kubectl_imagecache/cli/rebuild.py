@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,6 +48,8 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags, **roll: Any
     disk; what nothing uses now is dropped, unless --keep names it or
     --unused-for finds that it was used lately.
     """
+    if build.verify_only:
+        return _verify_only(pools, flags, build)
     _check(pools, flags, build)
     from kubectl_imagecache.cli.build_run import run
 
@@ -52,6 +57,19 @@ def rebuild(pools: tuple[str, ...], flags: Flags, build: BuildFlags, **roll: Any
 
 
 rebuild.params += roll_flags()
+
+
+def _verify_only(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> int:
+    from kubectl_imagecache.cli.read_run import verify
+    from kubectl_imagecache.cli.reading_options import ReadFlags
+
+    if not build.image_name or pools or build.images:
+        raise BadUsage("--verify-only checks the disk image that --image-name names", "verify DISK_IMAGE is the same")
+    names = {field.name: getattr(build, field.name) for field in fields(ReadFlags)}
+    if build.gcp_oauth:
+        os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(Path(build.gcp_oauth).resolve())
+    project = build.project_name or flags.project
+    return verify(build.image_name, replace(flags, project=project), ReadFlags(**names))
 
 
 def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
@@ -72,8 +90,6 @@ def _check(pools: tuple[str, ...], flags: Flags, build: BuildFlags) -> None:
         raise BadUsage("--unused-for needs a pool", "it is about what is on the pool's disk now")
     if build.roll:
         _check_roll(pools, flags, build)
-    if build.verify_only:
-        raise BadUsage("--verify-only is not in this version", "a build's own disk is checked before its image is made")
     if not build.dry_run and flags.output not in _EVENT_FORMATS:
         raise BadUsage(f"-o {flags.output} shows a plan only", "add --dry-run, or use -o json or -o name")
     if flags.from_folder and not build.dry_run:

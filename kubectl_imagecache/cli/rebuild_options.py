@@ -77,6 +77,7 @@ class BuildFlags:
     gcs_path: str
     gcp_oauth: str
     job_name: str
+    verify: str
     verify_only: bool
 
 
@@ -241,6 +242,15 @@ def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[An
     yield option(_BUILD, "--abort", default="", metavar="BUILD", help="Remove every trace of a build.")
     yield option(_BUILD, "--force", is_flag=True, help="Build although there is a disk image of the same plan.")
     yield option(_BUILD, "--roll", is_flag=True, help="Then move the pool to the disk image, as `roll` does.")
+    yield option(
+        _BUILD,
+        "--verify",
+        is_flag=False,
+        flag_value="disk",
+        type=click.Choice(["disk", "boot"]),
+        default="disk",
+        help="The disk is checked where it is made; --verify=boot reads the disk image back on a second VM, too.",
+    )
     yield option(_BUILD, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
     yield option(_BUILD, "--price", "prices", multiple=True, metavar="NAME=DOLLARS", help="For the estimate of costs.")
     yield option(_BUILD, "-q", "--quiet", is_flag=True, help="Say only what came out of it.")
@@ -250,7 +260,7 @@ def _old(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any]
     yield option(_OLD, "--gcs-path", default="", help="Not needed; given, the VM's log is stored there as well.")
     yield option(_OLD, "--gcp-oauth", default="", help="A service account's key file; default your own login.")
     yield option(_OLD, "--job-name", default="", help="Not needed: builds are named by rule.")
-    yield option(_OLD, "--verify-only", is_flag=True, help="Not here.", hidden=True)
+    yield option(_OLD, "--verify-only", is_flag=True, help="Check the disk image --image-name, as `verify` does.")
 
 
 def with_build_flags(function: Callable[..., Any]) -> Callable[..., Any]:

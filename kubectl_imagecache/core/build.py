@@ -94,6 +94,8 @@ class Observation:
     """None while the builder still works, or where its report can't be read."""
     seen_vm: bool = False
     """Whether this run has seen the VM before, so that its absence is a loss and not a beginning."""
+    unverified: bool = False
+    """Whether the disk image is still to be read back on a VM of its own."""
 
 
 class Action(Enum):
@@ -107,6 +109,7 @@ class Action(Enum):
     WAIT_FOR_STOP = "wait until the VM is off"
     CREATE_IMAGE = "create the disk image"
     WAIT_FOR_IMAGE = "wait for the disk image"
+    VERIFY = "read the disk image back"
     SET_FAMILY = "add the disk image to its family"
     DELETE_VM = "delete the VM"
     FAIL = "clean up and fail"
@@ -144,7 +147,10 @@ def _with_image(seen: Observation, image: BuiltImage) -> Step:
         return Step(Action.FAIL, "Compute failed to make the disk image", "run it again")
     if image.state is not ImageState.READY:
         return Step(Action.WAIT_FOR_IMAGE)
-    # The family last: nobody who follows it meets a disk image that isn't ready.
+    # The builder's VM goes last: as long as it is there, nobody takes the disk image for finished.
+    if seen.unverified and seen.vm is not None and not (seen.family and image.family == seen.family):
+        return Step(Action.VERIFY)
+    # The family late: nobody who follows it meets a disk image that isn't ready.
     if seen.family and image.family != seen.family:
         return Step(Action.SET_FAMILY)
     if seen.vm is None:

@@ -169,6 +169,8 @@ class BuildPlan:
     rate: float = 2_000_000_000 / 55
     """Bytes/s of a pull, for the estimates."""
     prices: Prices = field(default_factory=Prices)
+    verify_boot: bool = False
+    """Whether the disk image is read back on a second VM before it counts as made."""
 
     @property
     def hash(self) -> str:

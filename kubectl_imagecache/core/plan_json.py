@@ -34,6 +34,7 @@ _PATH = re.compile(r"[A-Za-z0-9._:/@-]*", re.ASCII)
 _ARCHITECTURES = ("amd64", "arm64")
 _KEYS = frozenset(
     {"apiVersion", "kind", "hash", "pool", "nodes", "arch", "diskSizeGb", "checksums", "rateBytesPerSecond"}
+    | {"verifyBoot"}
     | {"images", "absent", "output", "vm", "registries", "prices", "summary"}
 )
 T = TypeVar("T")
@@ -53,6 +54,7 @@ def document_of(plan: BuildPlan) -> dict[str, Any]:
         "arch": plan.arch,
         "diskSizeGb": plan.disk_size_gb,
         "checksums": plan.checksums,
+        "verifyBoot": plan.verify_boot,
         "rateBytesPerSecond": plan.rate,
         "images": [_image(image) for image in plan.images],
         "absent": [
@@ -143,6 +145,7 @@ def _plan(document: Mapping[str, Any]) -> BuildPlan:
         _flag(document["checksums"]),
         _rate(document["rateBytesPerSecond"]),
         _read(Prices, document["prices"]),
+        _flag(document["verifyBoot"]),
     )
 
 

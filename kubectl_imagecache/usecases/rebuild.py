@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from kubectl_imagecache import __version__
@@ -29,8 +29,11 @@ from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, Unavailable, UserError
 from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.reading import ReadPlan
+from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.usecases.builder_report import ReportReader
 from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, LOOKS, OperationFailed, Patience, Tell
+from kubectl_imagecache.usecases.read_disk import ReadFailed, Reading
 
 ABORT_WAIT_S = 2.0
 ABORT_PATIENCE_S = 300.0
@@ -57,6 +60,7 @@ class Build:
     report: ReportReader = field(default_factory=ReportReader)
     patience: Patience = field(init=False)
     _seen_vm: bool = False
+    _verified: bool = False
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.clock, self.first_wait_s)
@@ -97,7 +101,9 @@ class Build:
             self._seen_vm = True
             if image is None and vm.state in (VmState.RUNNING, VmState.STOPPED, VmState.STOPPING):
                 self._read_report(vm)
-        return Observation(self.plan.build, self.plan.output.family, vm, image, self.report.end, self._seen_vm)
+        unverified = self.plan.verify_boot and not self._verified
+        family = self.plan.output.family
+        return Observation(self.plan.build, family, vm, image, self.report.end, self._seen_vm, unverified)
 
     def _read_report(self, vm: BuildVm) -> None:
         try:
@@ -131,6 +137,8 @@ class Build:
             self._finish(self.compute.set_family(plan.output.ref, plan.output.family), "the family")
         elif vm is None:
             raise AssertionError(f"{action} needs a VM")
+        elif action is Action.VERIFY:
+            self._verify(seen)
         elif action is Action.MARK_FILLED:
             self._finish(self.compute.label_vm(vm, "imagecache-phase", FILLED), "the VM's label")
         elif action is Action.STOP_VM:
@@ -143,6 +151,25 @@ class Build:
             self._finish(self.compute.create_image(plan, vm.disk, about.text, about.labels), "the disk image")
         elif action is Action.DELETE_VM:
             self._finish(self.compute.delete_vm(vm), "deleting the VM")
+
+    def _verify(self, seen: Observation) -> None:
+        """Read the disk image back; raises BuildFailed if it isn't what the plan says, and then it is gone."""
+        plan, ref = self.plan, self.plan.output.ref
+        vm = replace(plan.vm, disk_type="pd-balanced")
+        reads = ReadPlan(ref, self.compute.described(ref).image_id, plan.arch, vm, contents=True, owner=plan.build)
+        try:
+            survey = Reading(self.compute, reads, self.clock, self.tell, self.log, self.first_wait_s).run()
+        except ReadFailed as error:
+            raise BuildFailed(
+                f"the disk image could not be read back: {error.message}",
+                f"rebuild --resume {plan.build} tries again, rebuild --abort {plan.build} removes it",
+            ) from error
+        findings = differences(plan, survey)
+        if findings:
+            self._finish(self.compute.delete_image(ref), "deleting the disk image")
+            more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+            self._fail(replace(seen, image=None), Step(Action.FAIL, f"read back, {findings[0]}{more}", "run it again"))
+        self._verified = True
 
     def _finish(self, operation: Operation | None, what: str) -> None:
         """Wait for OPERATION; raises BuildFailed with Compute's words if it ends badly."""
@@ -162,6 +189,15 @@ class Build:
                 _forget_record(self.compute, self.plan, seen.vm, self.clock)
             self._finish(self.compute.delete_vm(seen.vm), "deleting the VM")
         raise BuildFailed(step.why, step.hint)
+
+
+def differences(plan: BuildPlan, survey: Survey) -> list[str]:
+    """What SURVEY found wrong with the disk, and how it is not what PLAN says; a line each."""
+    held = {layer.chain_id for layer in survey.layers}
+    listed = {image.digest for image in survey.images}
+    missing = [f"the layer {chain_id} is missing" for chain_id in plan.layers if chain_id not in held]
+    unlisted = [f"{image.ref} is not listed" for image in plan.images if image.digest not in listed]
+    return [*survey.findings, *missing, *unlisted]
 
 
 def job_of(plan: BuildPlan) -> Job:

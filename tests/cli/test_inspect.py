@@ -289,3 +289,14 @@ def test_ctrl_c_begins_to_clean_up_and_says_so(program: Program) -> None:
         with sandbox.world.lock:
             sandbox.world.clock.advance(60)
         assert left(sandbox) == []
+
+
+def test_the_flag_of_googles_builder_verifies_too(program: Program) -> None:
+    good = program.imagecache("rebuild", "--verify-only", "--image-name", "web-2025-11", "--sandbox", "-q")
+    alone = program.imagecache("rebuild", "--verify-only", "--sandbox")
+    assert (good.returncode, good.stdout.splitlines()[0]) == (
+        0,
+        "Nothing is wrong with projects/sandbox-project/global/images/web-2025-11.",
+    )
+    assert alone.returncode == 2
+    assert "--image-name" in alone.stderr
