@@ -262,7 +262,8 @@ def _same(compute: BuildCompute, plan: BuildPlan) -> str:
 
     Raises AlreadyExists if there are only deprecated ones.
     """
-    found = [image for image in compute.images("imagecache-plan", plan.hash) if image.state is ImageState.READY]
+    ready = [image for image in compute.images("imagecache-plan", plan.hash) if image.state is ImageState.READY]
+    found = [image for image in ready if not image.unverified]
     # With its VM still there a build isn't finished: it is gone on with.
     if not found or compute.vm(plan.vm.zone, plan.build) is not None:
         return ""
@@ -361,7 +362,7 @@ def _resume(session: Session) -> int:
     if vms:
         return _build(session, compute, unpack_plan(vms[0].packed_plan, name))
     made = compute.images("imagecache-build", name)
-    if any(image.state is ImageState.READY for image in made):
+    if any(image.state is ImageState.READY and not image.unverified for image in made):
         return _already(session, made[0].name)
     raise NotFound(f"there is no build {name} in {compute.project}", "it may have been aborted; build the plan again")
 

@@ -92,9 +92,10 @@ class Command(click.Command):
 
 
 def with_scenario(args: list[str]) -> list[str]:
-    """ARGS with each bare `--sandbox` spelled out."""
+    """ARGS with each bare `--sandbox` and `--verify` spelled out."""
     end = args.index("--") if "--" in args else len(args)
-    return [f"--sandbox={DEFAULT_SCENARIO}" if a == "--sandbox" else a for a in args[:end]] + args[end:]
+    bare = {"--sandbox": f"--sandbox={DEFAULT_SCENARIO}", "--verify": "--verify=disk"}
+    return [bare.get(a, a) for a in args[:end]] + args[end:]
 
 
 class Quantity(click.ParamType):  # type: ignore[type-arg] # generic since click 8.4 only

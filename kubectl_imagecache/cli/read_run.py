@@ -30,7 +30,7 @@ from kubectl_imagecache.core.errors import BadUsage, UserError
 from kubectl_imagecache.core.inspection import Inspection, disagreements
 from kubectl_imagecache.core.plan import Vm
 from kubectl_imagecache.core.pools import DiskImage
-from kubectl_imagecache.core.reading import ReadPlan
+from kubectl_imagecache.core.reading import READER_DISK, ReadPlan
 from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.render.inspection import inspection_view, verification_view
 from kubectl_imagecache.render.output import write
@@ -149,7 +149,7 @@ def _vm(read: ReadFlags, image: DiskImage, zone: str) -> Vm:
         image.ref.project,
         zone,
         machine_type,
-        "pd-balanced",
+        READER_DISK,
         read.boot_image,
         read.network,
         read.subnet,

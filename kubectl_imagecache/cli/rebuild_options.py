@@ -245,11 +245,11 @@ def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[An
     yield option(
         _BUILD,
         "--verify",
-        is_flag=False,
-        flag_value="disk",
         type=click.Choice(["disk", "boot"]),
         default="disk",
-        help="The disk is checked where it is made; --verify=boot reads the disk image back on a second VM, too.",
+        show_default=True,
+        metavar="[=boot]",
+        help="Read the finished disk back where it is made; --verify=boot: the disk image too, on a second VM.",
     )
     yield option(_BUILD, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
     yield option(_BUILD, "--price", "prices", multiple=True, metavar="NAME=DOLLARS", help="For the estimate of costs.")

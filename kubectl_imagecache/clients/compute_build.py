@@ -13,7 +13,7 @@ from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.http import Answer
 from kubectl_imagecache.clients.storage import Storage
 from kubectl_imagecache.core.adopt import Described
-from kubectl_imagecache.core.build import BuildVm, BuiltImage, ImageState, VmState
+from kubectl_imagecache.core.build import PENDING, VERIFIED, BuildVm, BuiltImage, ImageState, VmState
 from kubectl_imagecache.core.build_requests import DEVICE, PLAN_KEY, image_body, reader_body, vm_body
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, Unavailable
 from kubectl_imagecache.core.plan import BuildPlan
@@ -371,6 +371,8 @@ def _image(found: _Image, project: str) -> BuiltImage:
         found.family,
         found.creation_timestamp,
         found.deprecated is not None and found.deprecated.state != "ACTIVE",
+        found.id,
+        found.labels.get(VERIFIED) == PENDING,
     )
 
 

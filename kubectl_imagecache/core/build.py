@@ -7,6 +7,9 @@ from enum import Enum
 
 FILLED = "filled"
 """Value of the VM's label `imagecache-phase` once its disk is whole."""
+VERIFIED = "imagecache-verified"
+"""The disk image's label that says how it was read back: `boot`, or `pending` until it was."""
+PENDING = "pending"
 
 
 class VmState(Enum):
@@ -68,6 +71,10 @@ class BuiltImage:
     created: str = ""
     """As Compute writes it."""
     deprecated: bool = False
+    id: str = ""
+    """Compute's numeric id."""
+    unverified: bool = False
+    """Whether its label says that it is still to be read back: until then nobody should use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,8 @@ class Observation:
     """None while the builder still works, or where its report can't be read."""
     seen_vm: bool = False
     """Whether this run has seen the VM before, so that its absence is a loss and not a beginning."""
-    unverified: bool = False
-    """Whether the disk image is still to be read back on a VM of its own."""
+    findings: tuple[str, ...] | None = None
+    """What reading the disk image back has found wrong; None: it wasn't read in this run."""
 
 
 class Action(Enum):
@@ -110,6 +117,7 @@ class Action(Enum):
     CREATE_IMAGE = "create the disk image"
     WAIT_FOR_IMAGE = "wait for the disk image"
     VERIFY = "read the disk image back"
+    MARK_VERIFIED = "mark the disk image as verified"
     SET_FAMILY = "add the disk image to its family"
     DELETE_VM = "delete the VM"
     FAIL = "clean up and fail"
@@ -147,15 +155,23 @@ def _with_image(seen: Observation, image: BuiltImage) -> Step:
         return Step(Action.FAIL, "Compute failed to make the disk image", "run it again")
     if image.state is not ImageState.READY:
         return Step(Action.WAIT_FOR_IMAGE)
-    # The builder's VM goes last: as long as it is there, nobody takes the disk image for finished.
-    if seen.unverified and seen.vm is not None and not (seen.family and image.family == seen.family):
-        return Step(Action.VERIFY)
+    if image.unverified:
+        return _unverified(seen.findings)
     # The family late: nobody who follows it meets a disk image that isn't ready.
     if seen.family and image.family != seen.family:
         return Step(Action.SET_FAMILY)
     if seen.vm is None:
         return Step(Action.FINISH)
     return Step(Action.WAIT_FOR_STOP if seen.vm.state is VmState.STOPPING else Action.DELETE_VM)
+
+
+def _unverified(findings: tuple[str, ...] | None) -> Step:
+    if findings is None:
+        return Step(Action.VERIFY)
+    if not findings:
+        return Step(Action.MARK_VERIFIED)
+    more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
+    return Step(Action.FAIL, f"read back, the disk image is not what was built: {findings[0]}{more}", "run it again")
 
 
 def _filled(seen: Observation, vm: BuildVm) -> Step:

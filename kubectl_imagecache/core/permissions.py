@@ -54,6 +54,22 @@ _LOOK = (
     "compute.zones.get",
 )
 """What `rebuild` looks at beforehand; instanceAdmin.v1 holds it too."""
+_READ_DISK = (
+    "compute.disks.create",
+    "compute.disks.setLabels",
+    "compute.images.get",
+    "compute.images.useReadOnly",
+    "compute.instances.create",
+    "compute.instances.delete",
+    "compute.instances.get",
+    "compute.instances.getSerialPortOutput",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
+    "compute.regions.get",
+    "compute.subnetworks.use",
+    "compute.zoneOperations.get",
+)
+"""What a reading of a disk image does, on a VM of its own."""
 _TRACES = ("compute.disks.list", "compute.images.list", "compute.instances.list")
 _READ_POOLS = Grant(CLUSTER_VIEWER, ("container.clusters.get",))
 _READ_DISK_IMAGES = Grant(VIEWER, ("compute.images.get", "compute.images.getFromFamily"))
@@ -75,6 +91,11 @@ COMMANDS: dict[str, tuple[Grant, ...]] = {
             INSTANCE_ADMIN,
             tuple(sorted({*_TRACES, "compute.disks.delete", "compute.images.delete", "compute.instances.delete"})),
         ),
+    ),
+    "inspect, verify": (Grant(INSTANCE_ADMIN, _READ_DISK),),
+    "inspect --adopt": (
+        Grant(INSTANCE_ADMIN, _READ_DISK),
+        Grant(STORAGE_ADMIN, ("compute.globalOperations.get", "compute.images.setLabels", "compute.images.update")),
     ),
     "disks list": (Grant(VIEWER, _TRACES),),
     "disks describe": (_READ_DISK_IMAGES, *_FIND_USERS),

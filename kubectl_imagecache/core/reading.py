@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kubectl_imagecache.core.build import BuilderEnd, BuildVm, VmState
 from kubectl_imagecache.core.plan import Vm
 from kubectl_imagecache.core.pools import DiskImageRef
+
+READER_DISK = "pd-balanced"
+"""Type of the disk that is made of the disk image to be read."""
+
+
+def reader_vm(builder: Vm) -> Vm:
+    """Where a disk image is read back that BUILDER has built: beside it, with less than it had."""
+    hyper = builder.disk_type.startswith("hyperdisk")  # its machine type may take no other disks
+    disk_type = "hyperdisk-balanced" if hyper else READER_DISK
+    return replace(builder, disk_type=disk_type, service_account="", external_ip=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from kubectl_imagecache import __version__
@@ -15,6 +15,8 @@ from kubectl_imagecache.clients.storage import StoredObject
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.build import (
     FILLED,
+    PENDING,
+    VERIFIED,
     Action,
     BuildVm,
     BuiltImage,
@@ -29,7 +31,7 @@ from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, Unavailable, UserError
 from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.reading import ReadPlan
+from kubectl_imagecache.core.reading import ReadPlan, reader_vm
 from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.usecases.builder_report import ReportReader
 from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, LOOKS, OperationFailed, Patience, Tell
@@ -60,7 +62,7 @@ class Build:
     report: ReportReader = field(default_factory=ReportReader)
     patience: Patience = field(init=False)
     _seen_vm: bool = False
-    _verified: bool = False
+    _findings: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.clock, self.first_wait_s)
@@ -101,9 +103,8 @@ class Build:
             self._seen_vm = True
             if image is None and vm.state in (VmState.RUNNING, VmState.STOPPED, VmState.STOPPING):
                 self._read_report(vm)
-        unverified = self.plan.verify_boot and not self._verified
         family = self.plan.output.family
-        return Observation(self.plan.build, family, vm, image, self.report.end, self._seen_vm, unverified)
+        return Observation(self.plan.build, family, vm, image, self.report.end, self._seen_vm, self._findings)
 
     def _read_report(self, vm: BuildVm) -> None:
         try:
@@ -135,10 +136,15 @@ class Build:
             self._seen_vm = True
         elif action is Action.SET_FAMILY:
             self._finish(self.compute.set_family(plan.output.ref, plan.output.family), "the family")
+        elif action is Action.VERIFY and seen.image is not None:
+            self._findings = self._read_back(seen.image)
+        elif action is Action.MARK_VERIFIED:
+            found = self.compute.described(plan.output.ref)
+            labels = {**found.labels, VERIFIED: "boot"}
+            operation = self.compute.label_image(plan.output.ref, labels, found.label_fingerprint)
+            self._finish(operation, "the disk image's label")
         elif vm is None:
             raise AssertionError(f"{action} needs a VM")
-        elif action is Action.VERIFY:
-            self._verify(seen)
         elif action is Action.MARK_FILLED:
             self._finish(self.compute.label_vm(vm, "imagecache-phase", FILLED), "the VM's label")
         elif action is Action.STOP_VM:
@@ -148,15 +154,15 @@ class Build:
             if about.record:
                 # First, so that no disk image points to nothing.
                 self.compute.storage().put(about.record)
-            self._finish(self.compute.create_image(plan, vm.disk, about.text, about.labels), "the disk image")
+            labels = about.labels | ({VERIFIED: PENDING} if plan.verify_boot else {})
+            self._finish(self.compute.create_image(plan, vm.disk, about.text, labels), "the disk image")
         elif action is Action.DELETE_VM:
             self._finish(self.compute.delete_vm(vm), "deleting the VM")
 
-    def _verify(self, seen: Observation) -> None:
-        """Read the disk image back; raises BuildFailed if it isn't what the plan says, and then it is gone."""
-        plan, ref = self.plan, self.plan.output.ref
-        vm = replace(plan.vm, disk_type="pd-balanced")
-        reads = ReadPlan(ref, self.compute.described(ref).image_id, plan.arch, vm, contents=True, owner=plan.build)
+    def _read_back(self, image: BuiltImage) -> tuple[str, ...]:
+        """What is wrong with the disk image, read by a VM of its own; raises BuildFailed if that can't be done."""
+        plan = self.plan
+        reads = ReadPlan(plan.output.ref, image.id, plan.arch, reader_vm(plan.vm), contents=True, owner=plan.build)
         try:
             survey = Reading(self.compute, reads, self.clock, self.tell, self.log, self.first_wait_s).run()
         except ReadFailed as error:
@@ -164,12 +170,7 @@ class Build:
                 f"the disk image could not be read back: {error.message}",
                 f"rebuild --resume {plan.build} tries again, rebuild --abort {plan.build} removes it",
             ) from error
-        findings = differences(plan, survey)
-        if findings:
-            self._finish(self.compute.delete_image(ref), "deleting the disk image")
-            more = f", and {len(findings) - 1} more" if len(findings) > 1 else ""
-            self._fail(replace(seen, image=None), Step(Action.FAIL, f"read back, {findings[0]}{more}", "run it again"))
-        self._verified = True
+        return tuple(differences(plan, survey))
 
     def _finish(self, operation: Operation | None, what: str) -> None:
         """Wait for OPERATION; raises BuildFailed with Compute's words if it ends badly."""
@@ -182,7 +183,8 @@ class Build:
     def _fail(self, seen: Observation, step: Step) -> None:
         """Remove what the build has made, then raise."""
         image = seen.image
-        if image is not None and image.build == self.plan.build and image.state is not ImageState.READY:
+        mine = image is not None and image.build == self.plan.build
+        if image is not None and mine and (image.unverified or image.state is not ImageState.READY):
             self._finish(self.compute.delete_image(self.plan.output.ref), "deleting the disk image")
         if seen.vm is not None:
             if image is None or image.build == self.plan.build:
@@ -210,6 +212,8 @@ def job_of(plan: BuildPlan) -> Job:
         BUILDER,
         tuple(RegistryAccess(r.host, r.auth, r.source, r.endpoint) for r in plan.registries),
         checksums=plan.checksums,
+        # Without checksums there is nothing to compare with that would be worth reading all of it.
+        verify=plan.checksums,
     )
 
 
@@ -275,15 +279,18 @@ def _forget_record(compute: BuildCompute, plan: BuildPlan, vm: BuildVm, clock: C
 def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[str]:
     """Remove every trace of BUILD, whoever runs it, and return what was removed; looks until there is nothing.
 
-    A disk image that is READY stays if the build had come to its end. Raises NotFound if there is no such build, and
-    UserError for what is still there after ABORT_PATIENCE_S.
+    A disk image that is READY, and verified if it was to be, stays if the build had come to its end. Raises NotFound if
+    there is no such build, and UserError for what is still there after ABORT_PATIENCE_S.
     """
     removed: list[str] = []
     until = clock.now() + timedelta(seconds=ABORT_PATIENCE_S)
-    began = bool(compute.vms(build)) or bool(compute.disks(build))
+    # A VM that only reads the disk image back has another name: by itself it doesn't make a finished one unfinished.
+    names = {vm.name for vm in compute.vms(build)} | {disk.name for disk in compute.disks(build)}
+    began = bool(names & {build, f"{build}-cache"})
     while True:
         vms, disks = compute.vms(build), compute.disks(build)
-        images = [i for i in compute.images("imagecache-build", build) if began or i.state is not ImageState.READY]
+        made = compute.images("imagecache-build", build)
+        images = [i for i in made if began or i.unverified or i.state is not ImageState.READY]
         if not (vms or disks or images):
             break
         if clock.now() > until:

@@ -10,6 +10,7 @@ import pytest
 
 from kubectl_imagecache.core.permissions import BESIDES, BUILD, COMMANDS, permissions_of, text
 from kubectl_imagecache.sandbox.cloud import cloud as room
+from kubectl_imagecache.sandbox.cloud.resources import label
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.usecases.preflight import ROLES
 from tests.cli.conftest import Program
@@ -62,6 +63,15 @@ def add_left(sandbox: Sandbox) -> None:
     sandbox.cloud.add_image({"name": "half", "status": "PENDING", "labels": labels})
 
 
+def unrecorded(sandbox: Sandbox) -> None:
+    """A disk image that has lost its record."""
+    path = "projects/sandbox-project/global/images/web-2025-11"
+    image = sandbox.cloud.state.find(path)
+    assert image is not None
+    image.update(description="")
+    label(image, None)
+
+
 def nothing(sandbox: Sandbox) -> None:
     """The scenario as it is."""
 
@@ -71,6 +81,8 @@ RUNS: list[tuple[str, tuple[str, ...], Callable[[Sandbox], None], str]] = [
     ("rebuild POOL", ("rebuild", "web", "--yes", "-q", "-o", "name"), nothing, "diskimage/web-"),
     ("rebuild --image", ("rebuild", *NAMED, "--family", "f", "--yes", "-q", "-o", "name"), nothing, "diskimage/f-"),
     ("rebuild --abort, disks sweep", ("disks", "sweep", "--older-than", "0s", "--yes"), add_left, "half"),
+    ("inspect, verify", ("verify", "web-2025-11", "--yes"), nothing, "Nothing is wrong with"),
+    ("inspect --adopt", ("inspect", "web-2025-11", "--adopt", "--yes"), unrecorded, "The disk image has no record."),
     ("disks list", ("disks", "list"), add_left, "half"),
     ("disks describe", ("disks", "describe", "web-2025-11"), nothing, "node pool stale/web"),
     ("disks gc", ("disks", "gc", "--keep", "1"), add_old, "web-a"),
@@ -110,6 +122,13 @@ LEFT_OUT = {
         "compute.subnetworks.get",
     },
     "rebuild --abort, disks sweep": {"compute.disks.delete", "compute.instances.delete"},
+}
+LEFT_OUT["inspect, verify"] = LEFT_OUT["inspect --adopt"] = {
+    "compute.disks.create",
+    "compute.disks.setLabels",
+    "compute.images.useReadOnly",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
 }
 LEFT_OUT["rebuild --image"] = LEFT_OUT["rebuild POOL"]
 

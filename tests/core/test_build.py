@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -32,6 +33,19 @@ def action(
     machine: BuildVm | None, made: BuiltImage | None, end: BuilderEnd | None = None, *, seen: bool = True
 ) -> Action:
     return next_step(Observation("b", "f", machine, made, end, seen)).action
+
+
+def test_a_disk_image_that_is_to_be_read_back_is_so_before_it_is_in_its_family_or_its_vm_is_gone() -> None:
+    pending = replace(image(ImageState.READY, family=""), unverified=True)
+    for machine in (vm(VmState.STOPPED, FILLED), None):
+        seen = Observation("b", "f", machine, pending, None, True)
+        assert next_step(seen).action is Action.VERIFY
+        assert next_step(replace(seen, findings=())).action is Action.MARK_VERIFIED
+        failed = next_step(replace(seen, findings=("one", "two")))
+        assert (failed.action, failed.why) == (
+            Action.FAIL,
+            "read back, the disk image is not what was built: one, and 1 more",
+        )
 
 
 def test_the_family_is_set_even_if_the_vm_has_gone_by_its_own_limit() -> None:

@@ -96,6 +96,8 @@ def test_the_real_startup_script_fills_a_real_disk_and_the_record_is_true(host: 
         names = {image.reference for image in held.images}
         assert {str(image.ref) for image in found.images} <= names
         assert [name for name, _ in shop.events if name == "lost"] == []
+        # By default the builder reads the disk back itself, once it is unmounted.
+        assert [about["phase"] for name, about in shop.events if name == "phase"][-2:] == ["check", "verify"]
 
 
 def test_the_real_builders_failure_comes_through_in_its_words_and_nothing_is_left(host: str, tmp_path: Path) -> None:

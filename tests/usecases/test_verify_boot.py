@@ -91,3 +91,34 @@ def test_the_plan_keeps_it_for_whoever_goes_on() -> None:
         plan = verified(shop)
         assert from_json(to_json(plan), "plan").verify_boot
         assert plan.hash == shop.plan().hash
+
+
+def test_a_disk_image_whose_builder_somebody_has_deleted_is_still_read_back_or_removed() -> None:
+    for then in ("run", "abort"):
+        with workshop() as shop:
+            plan = verified(shop)
+            with pytest.raises(Killed):
+                shop.build(plan, MortalHttp(requests() - 14)).run()
+            assert set(shop.left()) == {"images", "instances", "disks"}
+            for vm in shop.compute().vms(plan.build):
+                shop.compute().delete_vm(vm)
+            shop.clock.sleep(60)
+            assert shop.left() == {"images": [plan.output.ref.name]}
+            assert shop.image(plan.output.ref.name)["labels"]["imagecache-verified"] == "pending"
+            if then == "run":
+                assert not shop.build(plan).run().unverified
+                assert shop.image(plan.output.ref.name)["labels"]["imagecache-verified"] == "boot"
+            else:
+                abort(shop.compute(), plan.build, shop.clock, lambda name, about: None)
+                assert shop.left() == {}
+
+
+def test_an_abort_leaves_a_finished_disk_image_though_somebody_still_reads_it_back() -> None:
+    with workshop() as shop:
+        plan = verified(shop)
+        made = shop.build(plan).run()
+        with pytest.raises(Killed):
+            shop.reading(made.name, MortalHttp(6), contents=True, owner=plan.build).run()
+        assert set(shop.left()) == {"images", "instances", "disks"}
+        abort(shop.compute(), plan.build, shop.clock, lambda name, about: None)
+        assert shop.left() == {"images": [made.name]}
