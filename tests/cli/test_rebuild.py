@@ -291,7 +291,7 @@ def test_preflight_says_everything_that_stands_in_the_way_and_makes_nothing(prog
         (("a", "-o", "yaml"), "-o yaml shows a plan only"),
         (("--image", "nginx", "--timeout", "5s"), "not between 30s and 24h"),
         (("--image", "nginx", "--project", "a-project", "--zone", "z", "--label", "A=b"), "not a label: A=b"),
-        (("--image", "nginx", "--verify-only"), "--verify-only is not in this version"),
+        (("--image", "nginx", "--verify-only"), "--verify-only checks the disk image that --image-name names"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(program: Program, args: tuple[str, ...], message: str) -> None:
