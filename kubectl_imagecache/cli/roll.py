@@ -23,7 +23,7 @@ from kubectl_imagecache.cli.options import (
     with_cluster_flags,
 )
 from kubectl_imagecache.cli.roll_progress import Reporter
-from kubectl_imagecache.cli.roll_strategy import strategy_options, with_strategy
+from kubectl_imagecache.cli.roll_strategy import BLUE_GREEN, strategy_options, with_strategy
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
@@ -170,6 +170,12 @@ def _check_what(pool: str, choice: Choice, given: Mapping[str, Any]) -> None:
         raise BadUsage("name either a node pool or, with --compute-class, a ComputeClass", "see: roll --help")
     if not pool and (given["keep_old"] or given["soak"]):
         raise BadUsage("--soak and --keep-old are for pools: a ComputeClass's empty nodes are the autoscaler's")
+    sized = given["strategy"] != BLUE_GREEN or given["surge"] or given["max_surge"] or given["canary"]
+    if not pool and sized:
+        raise BadUsage(
+            "--strategy, --surge, --max-surge and --canary are for pools",
+            "the autoscaler makes a ComputeClass's new nodes, as pods need them",
+        )
     if pool and choice.force_conflicts:
         raise BadUsage("--force-conflicts is for ComputeClasses: a pool has no field managers")
 

@@ -45,26 +45,25 @@ def stream(world: World, store: Store, watch: Watch) -> Iterator[bytes]:
     version = watch.since
     end = time.monotonic() + (watch.timeout_s if watch.timeout_s is not None else 1800.0)
     bookmark_at = time.monotonic() + _BOOKMARK_EVERY_S
-    # Where time stands still unless it is moved, whoever moves it wants to know when a watch has told all.
-    prompt = world.clock.speed == 0
     while not world.closing:
         before = version
         try:
-            lines, version = _wait(world, store, watch, version, end, prompt)
+            lines, version = _wait(world, store, watch, version, end)
         except ApiError as error:
             yield _line("ERROR", json.dumps(error.status).encode())
             return
         yield from lines
         now = time.monotonic()
-        if watch.bookmarks and (now >= bookmark_at or now >= end or (prompt and version != before)):
+        # Whoever moves virtual time wants to know when a watch has told all: sooner than a real server says so.
+        if watch.bookmarks and (now >= bookmark_at or now >= end or version != before):
             bookmark_at = now + _BOOKMARK_EVERY_S
             yield _bookmark(watch.kind, version)
         if now >= end:
             return
 
 
-def _wait(world: World, store: Store, watch: Watch, version: int, end: float, prompt: bool) -> tuple[list[bytes], int]:
-    """The lines after VERSION, once there are some (PROMPT: or none, but for others) or it is time; how far they go."""
+def _wait(world: World, store: Store, watch: Watch, version: int, end: float) -> tuple[list[bytes], int]:
+    """The lines after VERSION, once there are some, or none but for others, or it is time; how far they go."""
     with world.changed:
         until = min(end, time.monotonic() + 5.0)
         while True:
@@ -76,7 +75,7 @@ def _wait(world: World, store: Store, watch: Watch, version: int, end: float, pr
                 if change.table == watch.kind.table
                 for line in _event(watch, change.old, change.new)
             ]
-            moved = bool(changes) and prompt and watch.bookmarks
+            moved = bool(changes) and watch.bookmarks
             version = changes[-1].version if changes else version
             left = until - time.monotonic()
             if lines or left <= 0 or moved or world.closing:
