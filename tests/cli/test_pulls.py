@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
+from kubectl_imagecache.sandbox.scenarios.pulls import FIRST_DISK_S, KUBELET_S, NODES
 from tests.cli.conftest import Program
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -52,6 +53,39 @@ def test_the_three_ways_come_out_near_the_public_figures(program: Program) -> No
     assert disk["seconds"]["max"] < 1
     ways = {name: [method["method"] for method in group["methods"]] for name, group in groups.items()}
     assert ways == {"plain": ["registry"], "streaming": ["image streaming"], "cached": ["cache disk"]}
+
+
+def test_the_way_to_ready_is_split_and_the_first_disk_in_a_zone_told_apart(program: Program) -> None:
+    found = document(program, "--sandbox=pulls")
+    starts = {start["pod"].partition("/")[2][: len("server-cached-0")]: start for start in found["starts"]}
+    firsts = {name: start["firstDiskInZone"] for name, start in starts.items() if start["pool"] == "cached"}
+    assert firsts == {f"server-cached-{number}": number == 0 for number in range(NODES)}
+    assert {start["firstDiskInZone"] for start in found["starts"] if start["pool"] != "cached"} == {None}
+    provisions = {(start["firstDiskInZone"] is True, start["provisionSeconds"]) for start in found["starts"]}
+    # The scheduler and timestamps in whole seconds add a little.
+    assert [first for first, _ in sorted(provisions)] == [False, True]
+    for first, seconds in provisions:
+        assert seconds == pytest.approx(KUBELET_S + FIRST_DISK_S * first, abs=2)
+    assert len(found["starts"]) == 3 * NODES
+    pulled = {pull["pod"]: pull["seconds"] + (pull["queueSeconds"] or 0) for pull in found["pulls"]}
+    for start in found["starts"]:
+        assert start["pullSeconds"] == pytest.approx(pulled[start["pod"]], abs=1)
+        assert 0 <= start["startSeconds"] < 5
+
+
+def test_table_and_page_show_the_split_and_the_first_disk(program: Program, tmp_path: Path) -> None:
+    page = tmp_path / "p.html"
+    found = program.imagecache("pulls", "--sandbox=pulls", f"--html={page}", "-o", "wide", COLUMNS="220")
+    assert (found.returncode, found.stderr) == (0, "")
+    head, *rows = found.stdout.splitlines()[:4]
+    at = slice(head.index("FAILED") + len("FAILED"), head.index("PROVISION") + len("PROVISION"))
+    assert [row[at].strip() for row in rows] == ["25.0s"] * 3
+    said = "with the first cache disk of its disk image in their zone took 56.0s to take a pod, others 25.0s"
+    assert said in " ".join(found.stdout.split())
+    text = page.read_text(encoding="utf-8")
+    assert said in text
+    assert ">PROVISION<" in text
+    assert text.count(">25.0s<") >= 3
 
 
 @pytest.mark.parametrize("scenario", ["stale", "healthy", "mixed", "broken", "empty", "pulls"])

@@ -102,6 +102,14 @@ class Cloud:
             for _ in pools.fill(self.state, path, made, int(made["initialNodeCount"])):
                 pass
 
+    def grow_pool(self, cluster: str, name: str, per_zone: int) -> None:
+        """Bring every zone of a pool to PER_ZONE nodes, at once; KeyError for an unknown cluster or pool."""
+        path = self.cluster_path(cluster)
+        pool = self.state.collections[f"{path}/nodePools"][name]
+        for _ in pools.fill(self.state, path, pool, per_zone):
+            pass
+        pool["initialNodeCount"] = per_zone
+
     def cluster_path(self, cluster: str) -> str:
         """Where CLUSTER is: `projects/p/locations/l/clusters/c`; KeyError for an unknown one."""
         for path, found in self.state.collections.items():

@@ -99,10 +99,20 @@ def add_member(state: State, cluster: Json, pool: Json, group: Json, label_prefi
         created=state.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     state.boots[path] = 1
-    held = frozenset[str]().union(*(state.holds(image).chain_ids for image in cache_disks(pool, state.project)))
+    images = cache_disks(pool, state.project)
+    held = frozenset[str]().union(*(state.holds(image).chain_ids for image in images))
     streaming = streams(cluster, pool)
-    state.nodes.add_node(node(pool, placement, machine, streaming, label_prefix), NodeCache(held, streaming))
+    joining = node(pool, placement, machine, streaming, label_prefix)
+    state.nodes.add_node(joining, NodeCache(held, streaming), _kubelet_s(state, images, placement.zone))
     count(state, group, int(group["targetSize"]))
+
+
+def _kubelet_s(state: State, images: list[str], zone: str) -> float:
+    """Seconds from a node's registering until it is Ready; its cache disks, made of IMAGES, count as made in ZONE."""
+    made = {(image, zone) for image in images}
+    first = bool(made - state.disks_made)
+    state.disks_made |= made
+    return state.timing.kubelet_s + (state.timing.first_disk_s if first else 0.0)
 
 
 def streams(cluster: Json, pool: Json) -> bool:

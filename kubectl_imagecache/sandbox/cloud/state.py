@@ -38,8 +38,8 @@ _PACIFIC = timezone(timedelta(hours=-8))
 class NodeSink(Protocol):
     """The cluster that nodes of node pools join and leave."""
 
-    def add_node(self, node: Json, cache: NodeCache) -> None:
-        """Take a Ready node, a core/v1 Node in JSON, with what its disks hold."""
+    def add_node(self, node: Json, cache: NodeCache, kubelet_s: float = 0.0) -> None:
+        """Take a node, a core/v1 Node in JSON, with what its disks hold; Ready at once or after KUBELET_S."""
 
     def remove_node(self, name: str) -> None:
         """Forget a node; its pods go with it."""
@@ -52,7 +52,11 @@ class Timing:
     gke_pending_s: float = 2.0
     """From the call until an operation of GKE is RUNNING."""
     node_ready_s: float = 55.0
-    """From the request for an instance until its node is Ready."""
+    """From the request for an instance until its node is Ready, or registers if `kubelet_s` is not 0."""
+    kubelet_s: float = 0.0
+    """From a node's registering until it is Ready."""
+    first_disk_s: float = 0.0
+    """So much later yet with the first cache disk of a disk image in the zone."""
     node_stagger_s: float = 1.0
     """Between two nodes of one zone."""
     node_gone_s: float = 8.0
@@ -137,6 +141,8 @@ class State:
     """baseInstanceName of a managed instance group -> its instances by name."""
     leaving: set[str] = field(default_factory=set)
     """Names of instances that their group was told to delete."""
+    disks_made: set[tuple[str, str]] = field(default_factory=set)
+    """(disk image, zone) of every cache disk that was made."""
     boots: dict[str, int] = field(default_factory=dict)
     """Instance path -> how often it has booted; what was scheduled for an earlier boot doesn't run."""
     busy: dict[str, str] = field(default_factory=dict)

@@ -72,11 +72,19 @@ class KubeCluster:
         """A metav1.Status for an ordered fault."""
         return status.for_fault(fault)
 
-    def add_node(self, node: dict[str, Any], cache: NodeCache = NodeCache()) -> None:  # noqa: B008 (frozen)
-        """Register a node; it becomes Ready after a seeded boot time unless its status already says so."""
+    def add_node(
+        self,
+        node: dict[str, Any],
+        cache: NodeCache = NodeCache(),  # noqa: B008 (frozen)
+        kubelet_s: float = 0.0,
+    ) -> None:
+        """Register a node; it becomes Ready after KUBELET_S.
+
+        If that is 0, it is Ready at once where its status says so, and after a seeded boot time where not.
+        """
         with self._world.lock:
             self._pulls.set_cache(node["metadata"]["name"], cache)
-            self._nodes.add(copy.deepcopy(node))
+            self._nodes.add(copy.deepcopy(node), kubelet_s)
 
     def remove_node(self, name: str) -> None:
         """Take a node away; its pods go, and their controllers make new ones. Unknown names are ignored."""

@@ -20,10 +20,10 @@ class Nodes:
         self._store = objects.store
         self._random = random.Random(f"nodes-{seed}")
 
-    def add(self, node: Obj) -> None:
-        """Register NODE; unless its status says Ready it becomes so after a boot time."""
+    def add(self, node: Obj, kubelet_s: float = 0.0) -> None:
+        """Register NODE; unless its status says Ready and KUBELET_S is 0, it becomes so after that or a boot time."""
         name = node["metadata"]["name"]
-        booting = condition(node, "Ready").get("status") != "True"
+        booting = kubelet_s > 0 or condition(node, "Ready").get("status") != "True"
         if booting:
             node.setdefault("status", {})["conditions"] = self._conditions("False", "KubeletNotReady")
             node.setdefault("spec", {}).setdefault("taints", []).append(dict(_NOT_READY))
@@ -31,7 +31,8 @@ class Nodes:
         uid = made["metadata"]["uid"]
         self._lease(name, uid)
         if booting:
-            self._store.clock.call_later(self._random.uniform(12.0, 30.0), lambda: self._booted(name, uid))
+            boot_s = kubelet_s or self._random.uniform(12.0, 30.0)
+            self._store.clock.call_later(boot_s, lambda: self._booted(name, uid))
 
     def note(self, change: Change) -> None:
         """Take in a change of a node: a cordon brings its taint, an uncordon takes it away."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kubectl_imagecache.sandbox.catalog import ImageSpec, LayerSpec
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.sandbox.scenarios.stage import DiskImageSpec, PoolSpec, Stage, add_disk_image, add_pool, go_to
@@ -22,6 +24,10 @@ POOLS = (
 )
 NODES = 4
 """Of each of the three pools; each runs one server."""
+KUBELET_S = 24.0
+"""From a node's registering until it is Ready."""
+FIRST_DISK_S = 31.0
+"""So much longer with the first disk of a disk image in its zone. Made up: nobody has published a figure."""
 
 
 def build(stage: Stage) -> None:
@@ -32,14 +38,19 @@ def build(stage: Stage) -> None:
     add_disk_image(stage, DISK)
     add_pool(stage, POOLS[-1])
     add_system(stage)
-    # Each pool's first node has the image before the next one asks for it, as when a deployment is scaled up.
+    usual = stage.cloud.state.timing
+    stage.cloud.state.timing = replace(usual, kubelet_s=KUBELET_S, first_disk_s=FIRST_DISK_S)
+    # Each server waits for a node of its own, as where an autoscaler adds one for every pod that finds none; each
+    # pool's first node has the image before the next one asks for it.
     for pool, minutes in zip(POOLS[:3], (52, 38, 24), strict=True):
         go_to(stage, minutes=minutes)
-        add_pool(stage, pool)
+        add_pool(stage, replace(pool, nodes=0))
         for number in range(NODES):
-            server = Workload(f"server-{pool.name}-{number}", (MODEL_SERVER,), pool.name, 1, "serving", cpu="5")
+            name = f"server-{pool.name}-{number}"
             go_to(stage, minutes=minutes - 2 * number)
-            add_workloads(stage, server)
+            add_workloads(stage, Workload(name, (MODEL_SERVER,), pool.name, 1, "serving", cpu="5", tolerant=False))
+            stage.cloud.grow_pool(stage.cluster, pool.name, number + 1)
+    stage.cloud.state.timing = usual
     go_to(stage, minutes=12)
     add_workloads(stage, Workload("typo", (f"{SERVER}:1.O",), "plain", 1, "serving"))
     go_to(stage)

@@ -40,6 +40,8 @@ class Workload:
     """Of a CronJob, which is suspended."""
     compute_class: str = ""
     """Node selector; empty is none."""
+    tolerant: bool = True
+    """Whether pods of a pool by name bear every taint, that of nodes which are not Ready yet among them."""
 
 
 def add_workloads(stage: Stage, *workloads: Workload) -> None:
@@ -157,7 +159,7 @@ def pod_spec(workload: Workload) -> dict[str, Any]:
     if workload.arch:
         selector["kubernetes.io/arch"] = workload.arch
     # What runs everywhere, or on a pool by name, has been told to bear that pool's taint.
-    everywhere = workload.kind == "DaemonSet" or workload.pool
+    everywhere = workload.kind == "DaemonSet" or (workload.pool and workload.tolerant)
     once = [{"name": f"init-{_container_name(ref, 0)}", "image": ref} for ref in workload.init]
     always = [{"name": _container_name(ref, 0), "image": ref, "restartPolicy": "Always"} for ref in workload.sidecars]
     return {

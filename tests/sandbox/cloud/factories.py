@@ -32,11 +32,13 @@ class RecordingNodes:
 
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     caches: dict[str, NodeCache] = field(default_factory=dict)
+    kubelet_s: dict[str, float] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
 
-    def add_node(self, node: dict[str, Any], cache: NodeCache) -> None:
+    def add_node(self, node: dict[str, Any], cache: NodeCache, kubelet_s: float = 0.0) -> None:
         self.nodes[node["metadata"]["name"]] = node
         self.caches[node["metadata"]["name"]] = cache
+        self.kubelet_s[node["metadata"]["name"]] = kubelet_s
 
     def remove_node(self, name: str) -> None:
         assert self.nodes.pop(name)

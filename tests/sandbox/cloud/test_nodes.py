@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,3 +97,17 @@ def test_same_calls_make_the_same_names(sandbox: CloudSandbox) -> None:
     sandbox.cloud.add_pool("demo", pool(nodes=2))
 
     assert list(sandbox.nodes.nodes) == ["gke-demo-web-52a18508-cpcd", "gke-demo-web-52a18508-xplt"]
+
+
+def test_the_first_cache_disk_of_a_disk_image_in_a_zone_keeps_its_node_longer(sandbox: CloudSandbox) -> None:
+    cloud = sandbox.cloud
+    cloud.state.timing = replace(cloud.state.timing, kubelet_s=20.0, first_disk_s=30.0)
+    cloud.add_image({"name": "cache-2"})
+    zones = ["us-central1-a", "us-central1-b"]
+    cloud.add_pool("demo", pool("web") | {"locations": zones})
+    cloud.grow_pool("demo", "web", 2)
+    cloud.add_pool("demo", pool("again"))
+    cloud.add_pool("demo", pool("other", image="global/images/cache-2"))
+    cloud.add_pool("demo", pool("plain", secondaryBootDisks=[]))
+
+    assert list(sandbox.nodes.kubelet_s.values()) == [50.0, 50.0, 20.0, 20.0, 20.0, 50.0, 20.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def test_a_node_becomes_ready_after_its_boot_and_takes_pods_then(served: Running
     served.advance(60)
     assert ready(served.cluster.objects("Node")[0])
     assert ready(served.cluster.objects("Pod")[0])
+
+
+def test_a_node_that_takes_its_time_registers_not_ready_and_says_since_when_it_is(served: Running) -> None:
+    served.cluster.add_node(node("n"), kubelet_s=40)
+    served.cluster.create(pod("p"))
+    registered = ready_condition(served)
+    assert (registered["status"], registered["reason"]) == ("False", "KubeletNotReady")
+    served.advance(39)
+    assert ready_condition(served) == registered
+    assert not served.cluster.objects("Pod")[0]["spec"].get("nodeName")
+    served.advance(20)
+    booted = ready_condition(served)
+    assert (booted["status"], booted["reason"]) == ("True", "KubeletReady")
+    began, ended = (datetime.fromisoformat(c["lastTransitionTime"][:-1]) for c in (registered, booted))
+    assert (ended - began).total_seconds() == 40
+    assert ready(served.cluster.objects("Pod")[0])
+
+
+def ready_condition(served: Running) -> Obj:
+    conditions: list[Obj] = served.cluster.objects("Node")[0]["status"]["conditions"]
+    return next(dict(condition) for condition in conditions if condition["type"] == "Ready")
 
 
 def test_a_started_pod_tells_its_image_and_the_node_keeps_it(served: Running) -> None:
