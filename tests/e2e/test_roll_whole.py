@@ -40,7 +40,8 @@ class Registrar:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def add_node(self, node: dict[str, Any], cache: NodeCache) -> None:
+    def add_node(self, node: dict[str, Any], cache: NodeCache, kubelet_s: float = 0.0) -> None:
+        assert kubelet_s == 0, "nodes are Ready at once here"
         self._server.send("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
         status = {"conditions": node["status"]["conditions"]}
         self._server.send("PATCH", f"/api/v1/nodes/{node['metadata']['name']}/status", {"status": status})
