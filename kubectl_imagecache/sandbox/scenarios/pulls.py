@@ -27,7 +27,7 @@ NODES = 4
 KUBELET_S = 24.0
 """From a node's registering until it is Ready."""
 FIRST_DISK_S = 31.0
-"""So much longer with the first disk of a disk image in its zone. Made up: nobody has published a figure."""
+"""So much longer with the first disk of a disk image in its zone. Made up: no public figure is known to us."""
 
 
 def build(stage: Stage) -> None:
