@@ -54,6 +54,9 @@ def build(sandbox: Sandbox, nodes: int, pods: int, latency_s: float) -> None:
     stage = Stage(sandbox.world, sandbox.catalog, sandbox.kube, sandbox.cloud, sandbox.cluster, sandbox.settings.now)
     for metric in ("CPUS", "N2_CPUS", "INSTANCES", "DISKS_TOTAL_GB", "SSD_TOTAL_GB", "IN_USE_ADDRESSES"):
         stage.cloud.limit(metric, 1e9)
+    cluster = sandbox.cloud.state.find(f"projects/{PROJECT}/locations/{LOCATION}/clusters/{sandbox.cluster}")
+    assert cluster is not None
+    cluster["clusterIpv4Cidr"] = "10.0.0.0/11"  # Addresses for 8,192 nodes: for a while there are twice as many.
     add_namespaces(stage, {f"team-{number % TEAMS:02}" for number in range(SERVICES)})
     for disk in ("cache-1", "cache-2"):
         add_disk_image(stage, DiskImageSpec(disk, IMAGES))

@@ -37,21 +37,23 @@ def cloud(scenario: str = "empty") -> Iterator[Sandbox]:
 
 def left(sandbox: Sandbox) -> list[str]:
     """What builds have made and left, as KIND/NAME."""
-    return sorted(
-        f"{path.rpartition('/')[2]}/{name}"
-        for path, items in sandbox.cloud.state.collections.items()
-        for name, item in items.items()
-        if str(item.get("labels", {}).get("imagecache-build", "")).startswith("imagecache-")
-    )
+    with sandbox.world.lock:
+        return sorted(
+            f"{path.rpartition('/')[2]}/{name}"
+            for path, items in sandbox.cloud.state.collections.items()
+            for name, item in items.items()
+            if str(item.get("labels", {}).get("imagecache-build", "")).startswith("imagecache-")
+        )
 
 
 def builds(sandbox: Sandbox) -> set[str]:
     """The builds whose label anything carries."""
-    found = {
-        str(item.get("labels", {}).get("imagecache-build", ""))
-        for items in sandbox.cloud.state.collections.values()
-        for item in items.values()
-    }
+    with sandbox.world.lock:
+        found = {
+            str(item.get("labels", {}).get("imagecache-build", ""))
+            for items in sandbox.cloud.state.collections.values()
+            for item in items.values()
+        }
     return {name for name in found if name.startswith("imagecache-")}
 
 

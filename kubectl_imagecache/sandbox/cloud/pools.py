@@ -69,7 +69,10 @@ def complete(state: State, cluster_path: str, asked: Json) -> Json:
         "management": {"autoUpgrade": True, "autoRepair": True},
         "maxPodsConstraint": {"maxPodsPerNode": "110"},
         "upgradeSettings": {"maxSurge": 1, "strategy": "SURGE"},
-        "networkConfig": {"podIpv4CidrBlock": "10.4.0.0/14", "podRange": f"gke-{cluster['name']}-pods"},
+        "networkConfig": {
+            "podIpv4CidrBlock": cluster.get("clusterIpv4Cidr", ""),
+            "podRange": f"gke-{cluster['name']}-pods",
+        },
     }
     # An empty list or text is what a client sends for "not given".
     given = {key: value for key, value in pool.items() if value not in ("", [], None)}
