@@ -11,8 +11,8 @@ from kubectl_imagecache.core.roll_checks import Check, Result
 from kubectl_imagecache.core.roll_preflight import Facts, checklist
 
 _SHARED = (
-    *("disk-image", "disk-deprecated", "reach", "label", "unmanaged-pods", "safe-to-evict"),
-    *("local-data", "host-path", "volumes", "not-ready", "selectors", "budgets"),
+    *("disk-image", "disk-deprecated", "architecture", "reach", "label", "unmanaged-pods", "safe-to-evict"),
+    *("local-data", "host-path", "not-ready", "selectors", "budgets"),
     *("double-budgets", "force-after"),
 )
 """Checks of a pool's roll that mean the same here."""

@@ -103,6 +103,8 @@ class RollNode:
     """From its cache-disk labels."""
     zone: str = ""
     created: datetime | None = None
+    arch: str = ""
+    """amd64, arm64; empty is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

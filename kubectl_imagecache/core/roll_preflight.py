@@ -82,6 +82,9 @@ def _disk(facts: Facts) -> Iterable[Check]:
     if disk.arch and facts.pool.arch and disk.arch != facts.pool.arch:
         text = f"the disk image is for {disk.arch}, the pool's machines are {facts.pool.arch}"
         yield Check("architecture", Result.REFUSE, text)
+    elif disk.arch and not facts.pool.arch:
+        text = f"the disk image is for {disk.arch}; which machines it will meet is not known"
+        yield Check("architecture", Result.WARN, text)
     elif disk.arch:
         yield Check("architecture", Result.OK, f"the disk image and the pool are both {disk.arch}")
     else:

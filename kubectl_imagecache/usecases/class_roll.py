@@ -142,8 +142,10 @@ def preflight_class(able: ClassTools, compute: Compute, plan: RollPlan, force: b
     _, old, new = core.split(plan, ahead)
     going = {node.name for node in core.old_nodes(ahead)}
     pods = tuple(pod for pod in view.pods if pod.node in going)
+    machines = {node.arch for node in view.nodes}
+    disks = tuple(SecondaryDisk(disk, DiskMode.CACHE) for disk in old.disks)
     facts = Facts(
-        pool=Pool(able.name, tuple(SecondaryDisk(disk, DiskMode.CACHE) for disk in old.disks), image_streaming=True),
+        pool=Pool(able.name, disks, image_streaming=True, arch=machines.pop() if len(machines) == 1 else ""),
         disk=compute.disk_image(plan.disk),
         project=able.project,
         pods=pods,

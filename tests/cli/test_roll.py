@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -184,3 +184,11 @@ def test_a_whole_roll_can_be_watched_on_a_sandbox(program: Program) -> None:
     found = program.imagecache("roll", "web", "--disk-image", "web-2026-01", "--repin", "--sandbox")
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.splitlines()[-1].endswith("web is replaced by web-r2")
+
+
+def test_a_sandbox_whose_time_runs_by_itself_is_rolled_all_the_same(tmp_path: Path) -> None:
+    with Sandbox(replace(settings(), speed=60.0)) as running:
+        stage(running)
+        code, _, err = run(running, tmp_path, *ROLL)
+        assert (code, err) == (0, "")
+        assert state_of(running) == ROLLED

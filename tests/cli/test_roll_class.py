@@ -53,6 +53,14 @@ def test_a_class_gets_its_disk_image_and_its_nodes_are_replaced(sandbox: Sandbox
     assert [one["manager"] for one in found["metadata"]["managedFields"]] == ["kubectl-imagecache"]
 
 
+def test_a_disk_image_for_other_machines_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.cloud.add_image({"name": NEW.name, "diskSizeGb": "10", "architecture": "ARM64"})
+    code, out, _ = run(sandbox, tmp_path, *ROLL)
+    assert code == 5
+    assert "the disk image is for arm64, the pool's machines are amd64" in out
+    assert class_state(sandbox) == AS_IT_WAS
+
+
 def storage(disk: str) -> dict[str, Any]:
     cache = {"diskImageName": disk, "project": "sandbox-project", "mode": CACHE}
     return {"bootDiskSize": 100, "secondaryBootDisks": [cache]}

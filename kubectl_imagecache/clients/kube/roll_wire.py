@@ -206,6 +206,7 @@ def node_of(node: Node) -> RollNode:
         disks=frozenset(cache_disks(labels)),
         zone=labels.get("topology.kubernetes.io/zone", ""),
         created=wire.parse_time(node.metadata.creation_timestamp),
+        arch=labels.get("kubernetes.io/arch", ""),
     )
 
 
