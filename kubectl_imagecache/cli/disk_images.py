@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from kubectl_imagecache.usecases.disk_gc import Users
 
 
-def _span(text: str) -> float:
-    from kubectl_imagecache.cli.quantities import span
+def span(text: str) -> float:
+    """Seconds of a duration such as 7d; raises ValueError for what is none."""
+    from kubectl_imagecache.cli import quantities
 
-    return span(text)
+    return quantities.span(text)
 
 
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +78,7 @@ def describe(
 
     with inside(sandbox, os.environ) as around:
         google = GoogleHttp.from_env(around.env)
-        ref = disk_image_ref(disk_image, project or ("" if "projects/" in disk_image else _project("", around.env)))
+        ref = disk_image_ref(disk_image, project or ("" if "projects/" in disk_image else project_of("", around.env)))
         compute = Compute(google)
         image = compute.disk_image(ref)
         if image.state is DiskState.MISSING:
@@ -95,7 +96,7 @@ def describe(
               help="Only of this family (repeatable); default those that this program built alone.")  # fmt: skip
 @click.option("--keep", type=click.IntRange(1, 1000), default=2, show_default=True, cls=Option,
               help="The newest of each family that stay in any case.")  # fmt: skip
-@click.option("--grace", type=Quantity("duration", _span), default="7d", show_default=True, cls=Option,
+@click.option("--grace", type=Quantity("duration", span), default="7d", show_default=True, cls=Option,
               help="From a disk image's deprecation to its deletion.")  # fmt: skip
 @click.option("--allow-unread", is_flag=True, cls=Option, help="Act although something could not be looked at.")
 @click.option("--yes", is_flag=True, cls=Option, help="Deprecate and delete; without it nothing is changed.")
@@ -140,7 +141,7 @@ def gc(
 
     with inside(sandbox, os.environ) as around:
         google = GoogleHttp.from_env(around.env)
-        own = DiskImages(google, _project(project, around.env))
+        own = DiskImages(google, project_of(project, around.env))
         images = own.all()
         if unknown := sorted(set(families) - {image.family for image in images}):
             raise BadUsage(f"project {own.project} has no disk image of the family {unknown[0]}", "see `disks gc`")
@@ -196,7 +197,8 @@ def _users(around: Surrounding, projects: list[DiskImages], kubeconfig: str) -> 
     return users(Gke(GoogleHttp.from_env(around.env)), projects, classes_of)
 
 
-def _project(named: str, env: Mapping[str, str]) -> str:
+def project_of(named: str, env: Mapping[str, str]) -> str:
+    """NAMED, or else gcloud's project; raises BadUsage if there is neither."""
     from kubectl_imagecache.clients.target import gcloud_config
     from kubectl_imagecache.core.errors import BadUsage
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kubectl_imagecache.cli.disk_images import describe, gc
-from kubectl_imagecache.cli.options import Command, Option, OutputFormat, Quantity
+from kubectl_imagecache.cli.disk_images import describe, gc, project_of, span
+from kubectl_imagecache.cli.options import Command, Option, OutputFormat, Quantity, Scenario
 
 if TYPE_CHECKING:
+    from kubectl_imagecache.cli.connect import Surrounding
     from kubectl_imagecache.clients.compute_build import BuildCompute
 
 
@@ -52,25 +53,27 @@ disks.add_command(describe)
 disks.add_command(gc)
 
 
-def _age(text: str) -> float:
-    from kubectl_imagecache.cli.quantities import span
-
-    return span(text)
-
-
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("-o", "--output", type=OutputFormat(), default="table", cls=Option, help="As in status."),
         click.option("--no-headers", is_flag=True, cls=Option, help="Only the rows."),
         click.option(
             "--older-than",
-            type=Quantity("duration", _age),
+            type=Quantity("duration", span),
             default="25h",
             show_default=True,
             cls=Option,
             help="What is younger may belong to a build under way, which lasts 24 h at the most.",
         ),
         click.option("--project", default="", cls=Option, help="Default gcloud's."),
+        click.option(
+            "--sandbox",
+            type=Scenario(),
+            default="",
+            metavar="[=SCENARIO]",
+            cls=Option,
+            help="Show it on a sandbox.",
+        ),
     ):
         function = option(function)
     return function
@@ -78,7 +81,7 @@ def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @disks.command("list")
 @_flags
-def list_disks(project: str, older_than: float, output: str, no_headers: bool) -> None:
+def list_disks(project: str, older_than: float, output: str, no_headers: bool, sandbox: str) -> None:
     """List the VMs, disks and disk images that carry a build's label.
 
     \b
@@ -87,14 +90,19 @@ def list_disks(project: str, older_than: float, output: str, no_headers: bool) -
       {program} disks list
       # Their names
       {program} disks list -o name
+      # On a sandbox
+      {program} disks list --sandbox
     """
-    _show(_compute(project, os.environ), older_than, output, no_headers)
+    from kubectl_imagecache.cli.connect import inside
+
+    with inside(sandbox, os.environ) as around:
+        _show(_compute(project, around), around, older_than, output, no_headers)
 
 
 @disks.command()
 @click.option("--yes", is_flag=True, cls=Option, help="Remove; without it nothing is changed.")
 @_flags
-def sweep(project: str, older_than: float, output: str, no_headers: bool, yes: bool) -> None:
+def sweep(project: str, older_than: float, output: str, no_headers: bool, yes: bool, sandbox: str) -> None:
     """Remove VMs, disks and unfinished disk images that builds have left; finished disk images stay.
 
     \b
@@ -103,36 +111,33 @@ def sweep(project: str, older_than: float, output: str, no_headers: bool, yes: b
       {program} disks sweep
       # Remove what is older than two hours
       {program} disks sweep --older-than 2h --yes
+      # On a sandbox
+      {program} disks sweep --sandbox
     """
-    from kubectl_imagecache.cli.connect import clock
+    from kubectl_imagecache.cli.connect import inside
     from kubectl_imagecache.render.text import neutral
     from kubectl_imagecache.usecases import traces
 
-    compute = _compute(project, os.environ)
-    orphans = _show(compute, older_than, output, no_headers)
-    if not orphans:
-        return
-    if not yes:
-        sys.stderr.write("note: nothing was removed; add --yes\n")
-        return
-    removed = traces.sweep(compute, orphans, clock(os.environ), lambda name, about: None)
-    sys.stderr.write("".join(f"removed {neutral(what)}\n" for what in removed))
+    with inside(sandbox, os.environ) as around:
+        compute = _compute(project, around)
+        orphans = _show(compute, around, older_than, output, no_headers)
+        if not orphans:
+            return
+        if not yes:
+            sys.stderr.write("note: nothing was removed; add --yes\n")
+            return
+        removed = traces.sweep(compute, orphans, around.clock, lambda name, about: None)
+        sys.stderr.write("".join(f"removed {neutral(what)}\n" for what in removed))
 
 
-def _compute(project: str, env: Mapping[str, str]) -> BuildCompute:
+def _compute(project: str, around: Surrounding) -> BuildCompute:
     from kubectl_imagecache.clients.compute_build import BuildCompute
     from kubectl_imagecache.clients.google_http import GoogleHttp
-    from kubectl_imagecache.clients.target import gcloud_config
-    from kubectl_imagecache.core.errors import BadUsage
 
-    named = project or gcloud_config(env).project
-    if not named:
-        raise BadUsage("the project is not known", "name it with --project")
-    return BuildCompute(GoogleHttp.from_env(env), named)
+    return BuildCompute(GoogleHttp.from_env(around.env), project_of(project, around.env))
 
 
-def _show(compute: BuildCompute, older_than: float, output: str, no_headers: bool) -> list[str]:
-    from kubectl_imagecache.cli.connect import clock
+def _show(compute: BuildCompute, around: Surrounding, older_than: float, output: str, no_headers: bool) -> list[str]:
     from kubectl_imagecache.core.traces import orphaned_builds
     from kubectl_imagecache.render.output import write
     from kubectl_imagecache.render.screen import Screen
@@ -140,7 +145,7 @@ def _show(compute: BuildCompute, older_than: float, output: str, no_headers: boo
     from kubectl_imagecache.usecases.traces import traces
 
     found = traces(compute)
-    now = clock(os.environ).now()
+    now = around.clock.now()
     orphans = orphaned_builds(found, now, timedelta(seconds=older_than))
     screen = Screen(headers=not no_headers, wide=output == "wide")
     sys.stdout.write(write(traces_view(found, orphans, now, compute.project), output, screen))

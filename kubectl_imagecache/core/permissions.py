@@ -115,7 +115,7 @@ COMMANDS: dict[str, tuple[Grant, ...]] = {
         ),
     ),
 }
-"""By command, on the project that is read or built in; those of `roll` are in docs/roll.md."""
+"""By command, on the project that is read or built in; those of `roll` and `bench` are in docs/permissions.md."""
 BESIDES = (
     ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser", "on the VM's service account, if it has one"),
     ("storage.objects.create", "roles/storage.objectUser", "on the bucket of `--contents-url` or `--gcs-path`"),

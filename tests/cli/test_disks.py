@@ -58,6 +58,17 @@ def test_finished_disk_images_and_names_that_are_not_ours_are_never_swept(progra
         assert names == ["disk-image/theirs", "disk-image/finished"]
 
 
+def test_a_sandbox_of_their_own_shows_what_builds_made_and_that_nothing_is_left(program: Program) -> None:
+    listed = program.imagecache("disks", "list", "--sandbox", "-o", "name")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    images = ["batch-spark", "inference-2025-12", "inference-2026-01", "web-2025-11", "web-2026-01"]
+    assert sorted(listed.stdout.split()) == [f"disk-image/{name}" for name in images]
+
+    swept = program.imagecache("disks", "sweep", "--sandbox=unknown", "--older-than", "0s", "--yes")
+    assert (swept.returncode, swept.stderr) == (0, "")
+    assert swept.stdout == "No build has left anything here.\n"
+
+
 def test_a_refusal_names_the_permission(program: Program) -> None:
     with cloud() as sandbox:
         sandbox.world.faults.rules.append(Fault(status=403, service="compute", path="aggregated/disks", times=-1))
