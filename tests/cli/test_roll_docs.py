@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kubectl_imagecache.core.permissions import permissions_of
 from kubectl_imagecache.sandbox.cloud.cloud import Cloud
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.http import Call
@@ -141,7 +142,7 @@ def test_the_documented_permissions_are_all_that_the_roll_of_a_class_needs(sandb
 
 def test_the_documented_permissions_are_all_that_status_needs(tmp_path: Path) -> None:
     with Sandbox(Settings("stale")) as sandbox:
-        deny_all_but(sandbox.cloud, listed("status, list, diff"))
+        deny_all_but(sandbox.cloud, set(permissions_of("status, list, diff")))
         command = [sys.executable, "-m", "kubectl_imagecache", "status", "-o", "json"]
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **sandbox.env()}
         answer = subprocess.run(command, env=env, capture_output=True, text=True, check=True)

@@ -80,7 +80,9 @@ class ClassKube:
         if status in (200, 201):
             return
         if status == 403:
-            raise NotPermitted(what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/roll.md")
+            raise NotPermitted(
+                what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/rbac/roll-class.yaml"
+            )
         words, owners = _refusal(content)
         if status == 409 and owners:
             raise FieldConflict(

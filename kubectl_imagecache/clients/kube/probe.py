@@ -14,6 +14,7 @@ from kubectl_imagecache.clients.kube.lists import decoder_of, read_list
 from kubectl_imagecache.clients.kube.probe_wire import PodPage, probe_of
 from kubectl_imagecache.clients.kube.pull_feed import event_record, node_record
 from kubectl_imagecache.clients.kube.pull_wire import EventPage, Timed
+from kubectl_imagecache.clients.kube.refusal import words_of
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.core.errors import (
     AlreadyExists,
@@ -113,7 +114,7 @@ class ProbeKube:
         Raises AlreadyExists on 409 (there already, or changed since it was read), and as `create` does.
         """
         status, content, _ = self._transport.send(method, path, json.dumps(body).encode(), content_type, what)
-        words = _words(content)
+        words = words_of(content)
         if status not in (200, 201, 202):
             raise self._refusal(status, words, what)
         try:
@@ -156,11 +157,3 @@ class ProbeKube:
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
         read_list(self._transport, [path], {"fieldSelector": fields}, "events", begin)
         return found
-
-
-def _words(content: bytes) -> str:
-    try:
-        message = json.loads(content).get("message")
-    except (ValueError, AttributeError, RecursionError):
-        return "no reason given"
-    return " ".join(str(message or "no reason given").split())[:300]

@@ -14,6 +14,7 @@ import msgspec
 
 from kubectl_imagecache.clients.kube.lists import decoder_of
 from kubectl_imagecache.clients.kube.mirror import Mirror, whole_list
+from kubectl_imagecache.clients.kube.refusal import words_of
 from kubectl_imagecache.clients.kube.roll_wire import (
     KINDS,
     Budget,
@@ -180,8 +181,8 @@ class RollKube:
                 raise
             return Evicted(False, error.message)  # 500, and so for good: only the budgets' owner can mend it.
         if status == 429:
-            return Evicted(False, _words(content), wait_s)
-        words = _words(content)
+            return Evicted(False, words_of(content), wait_s)
+        words = words_of(content)
         if status == 409 and "Precondition failed" not in words:
             return Evicted(False, words, 0.0)  # Others changed the budget meanwhile: nothing was evicted.
         if status not in (404, 409):  # 409: the name is another pod's by now.
@@ -249,12 +250,14 @@ class RollKube:
         if status in (200, 201):
             return
         if status == 403:
-            raise NotPermitted(what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/roll.md")
+            raise NotPermitted(
+                what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/rbac/roll.yaml"
+            )
         if status in (409, 429):
-            raise Busy(f"{what}: {_words(content)}", "it is asked again")
+            raise Busy(f"{what}: {words_of(content)}", "it is asked again")
         if status == 404:
-            raise NotFound(f"{what}: {_words(content)}")
-        raise BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {_words(content)}")
+            raise NotFound(f"{what}: {words_of(content)}")
+        raise BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {words_of(content)}")
 
 
 def _name(node: RollNode) -> str:
@@ -267,16 +270,6 @@ def _lease_name(pool: str) -> str:
 
 def _lease_path(pool: str) -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{_q(_lease_name(pool))}"
-
-
-def _words(content: bytes) -> str:
-    try:
-        status = json.loads(content)
-        causes = [str(cause.get("message")) for cause in (status.get("details") or {}).get("causes") or ()]
-        words = ". ".join([str(status.get("message") or ""), *causes])
-    except (ValueError, AttributeError, TypeError):
-        return "no reason given"
-    return " ".join(words.split())[:300]
 
 
 def _q(text: str) -> str:
