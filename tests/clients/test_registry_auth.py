@@ -116,7 +116,6 @@ def test_google_tokens_open_googles_registries(tmp_path: Path, host: str) -> Non
         "evilpkg.dev",
         "us-docker.pkgxdev.com",
         "gcr.io:5000",
-        "localhost:5000",
         "quay.io",
     ],
 )
