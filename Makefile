@@ -25,7 +25,7 @@ lint: dev
 	$(BIN)/mypy
 
 test: dev
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: dev
 	for name in startup status_scale pulls_scale roll_scale builder rebuild_wait; do $(BIN)/python -m benchmarks.$$name || exit 1; done

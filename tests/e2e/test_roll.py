@@ -73,11 +73,18 @@ def _soon(call: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def kube(server: Server, transport: Transport) -> RollKube:
-    """A pool `web` of two nodes with three pods of one controller, all Ready, on the first."""
+    """A pool `web` of two nodes; on the first, three Ready pods of one controller and with one budget."""
     for name in ("web-1", "web-2"):
         server.send("POST", "/api/v1/nodes", node(name, "web", True))
     for number in range(3):
         run(server, f"front-{number}")
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "front", "namespace": "default"},
+        "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "front"}}},
+    }
+    server.send("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget)
     return RollKube(transport)
 
 
@@ -130,13 +137,6 @@ def test_a_node_is_cordoned_and_marked_in_one_patch_and_released_in_another(serv
 def test_a_budget_that_allows_nothing_is_waited_for_and_one_that_allows_is_not_asked_twice(
     server: Server, kube: RollKube
 ) -> None:
-    budget = {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": "front", "namespace": "default"},
-        "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "front"}}},
-    }
-    server.send("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget)
     allow(server, 0)
     held = named(kube, "front-0")
     answer = kube.evict(held)
