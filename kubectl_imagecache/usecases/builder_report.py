@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubectl_imagecache.builder.failures import printable
 from kubectl_imagecache.builder.report import Event, read
-from kubectl_imagecache.core.build import BuilderEnd
+from kubectl_imagecache.clients.compute_build import BuildCompute
+from kubectl_imagecache.core.build import BuilderEnd, BuildVm
+from kubectl_imagecache.core.errors import NotFound
+from kubectl_imagecache.usecases.patience import Tell
 
 _MAX_REST = 1 << 20
 
@@ -121,3 +124,17 @@ class ReportReader:
             )
             for reference, layers in self._images.items()
         )
+
+
+def follow(report: ReportReader, compute: BuildCompute, vm: BuildVm, log: Callable[[str], None], tell: Tell) -> None:
+    """Read on in the serial port of VM, for REPORT and LOG, and TELL what is new; raises what BuildCompute raises."""
+    try:
+        piece = compute.serial(vm.zone, vm.name, report.offset)
+    except NotFound:
+        return  # It has just gone; the next look tells.
+    log(piece.text)
+    before = report.progress
+    for event in report.take(piece.text, piece.start, piece.next):
+        tell(event.name, event.fields)
+    if report.progress != before:
+        tell("at", {"progress": report.progress})

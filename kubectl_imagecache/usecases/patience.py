@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kubectl_imagecache.clients.compute_build import BuildCompute, Operation
 from kubectl_imagecache.core.clock import Clock
-from kubectl_imagecache.core.errors import UserError
+from kubectl_imagecache.core.errors import Unavailable, UserError
 
+T = TypeVar("T")
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 5.0
 """Between two looks; each wait is half as long again as the one before."""
@@ -43,6 +44,26 @@ class Patience:
     def reset(self) -> None:
         """Begin with short waits again: something has happened."""
         self._wait_s = 0.0
+
+    def until(self, look: Callable[[], T | None], tell: Tell) -> T:
+        """What LOOK gives, called again as long as that is None; the cloud may be away for LOOKS - 1 looks in a row.
+
+        Raises Unavailable beyond that, and what LOOK raises.
+        """
+        failures = 0
+        while True:
+            try:
+                found = look()
+                failures = 0
+            except Unavailable as error:
+                failures += 1
+                if failures >= LOOKS:
+                    raise
+                found = None
+                tell("retry", {"why": error.message})
+                self.wait()
+            if found is not None:
+                return found
 
     def finish(self, compute: BuildCompute, operation: Operation | None, what: str, hint: str) -> None:
         """Wait for OPERATION; raises OperationFailed with WHAT it was for and Compute's words if it ends badly.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kubectl_imagecache.builder.bundle import reading_script
 from kubectl_imagecache.clients.compute_build import BuildCompute, Operation
 from kubectl_imagecache.core.build import BuildVm, VmState
 from kubectl_imagecache.core.build_requests import DEVICE
 from kubectl_imagecache.core.clock import Clock
-from kubectl_imagecache.core.errors import AlreadyExists, NotFound, Unavailable, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, UserError
 from kubectl_imagecache.core.reading import ReadAction, ReadObservation, ReadPlan, ReadStep, next_read_step
 from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.core.survey_wire import EVENT, Pieces
-from kubectl_imagecache.usecases.builder_report import ReportReader
-from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, LOOKS, OperationFailed, Patience, Tell
+from kubectl_imagecache.usecases.builder_report import ReportReader, follow
+from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, OperationFailed, Patience, Tell
 
 OVER = "over"
 """The event after which the VM says nothing more."""
@@ -42,6 +43,7 @@ class Reading:
     patience: Patience = field(init=False)
     _over: bool = False
     _seen_vm: bool = False
+    _shown: ReadAction | None = None
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.clock, self.first_wait_s)
@@ -51,25 +53,19 @@ class Reading:
 
         Whatever ends this, another run finds the VM by its name and goes on, or begins again.
         """
-        failures = 0
-        shown: ReadAction | None = None
-        while True:
-            try:
-                seen = self._observe()
-                step = next_read_step(seen)
-                if step.action not in (shown, ReadAction.FINISH, ReadAction.FAIL):
-                    self.tell("step", {"step": step.action.value, "build": self.plan.name})
-                    shown = step.action
-                if step.action is ReadAction.FINISH:
-                    return self._survey()
-                self._act(step, seen.vm)
-                failures = 0
-            except Unavailable as error:
-                failures += 1
-                if failures >= LOOKS:
-                    raise
-                self.tell("retry", {"why": error.message})
-                self.patience.wait()
+        return self.patience.until(self._once, self.tell)
+
+    def _once(self) -> Survey | None:
+        """Take the next step; the survey once there is none."""
+        seen = self._observe()
+        step = next_read_step(seen)
+        if step.action not in (self._shown, ReadAction.FINISH, ReadAction.FAIL):
+            self.tell("step", {"step": step.action.value, "build": self.plan.name})
+            self._shown = step.action
+        if step.action is ReadAction.FINISH:
+            return self._survey()
+        self._act(step, seen.vm)
+        return None
 
     def stop(self) -> bool:
         """Begin to delete the VM and its disks, without waiting; whether there was one. Raises what `run` raises."""
@@ -87,25 +83,16 @@ class Reading:
         if vm is not None:
             self._seen_vm = True
             if vm.state is not VmState.STARTING and self.pieces.missing:
-                self._read_report(vm)
+                follow(self.report, self.compute, vm, self.log, self._hear)
         missing = self.pieces.missing
         return ReadObservation(vm, missing == 0, missing, self.report.end, self._over, self._seen_vm)
 
-    def _read_report(self, vm: BuildVm) -> None:
-        try:
-            piece = self.compute.serial(vm.zone, vm.name, self.report.offset)
-        except NotFound:
-            return  # it has just gone; the next look tells
-        self.log(piece.text)
-        before = self.report.progress
-        for event in self.report.take(piece.text, piece.start, piece.next):
-            if event.name == EVENT:
-                self.pieces.take(event.fields)
-                continue
-            self._over = self._over or event.name == OVER
-            self.tell(event.name, event.fields)
-        if self.report.progress != before:
-            self.tell("at", {"progress": self.report.progress})
+    def _hear(self, name: str, fields: Mapping[str, Any]) -> None:
+        if name == EVENT:
+            self.pieces.take(fields)
+            return
+        self._over = self._over or name == OVER
+        self.tell(name, fields)
 
     def _act(self, step: ReadStep, vm: BuildVm | None) -> None:
         if step.action in _WAITING:

@@ -28,13 +28,13 @@ from kubectl_imagecache.core.build import (
 )
 from kubectl_imagecache.core.build_requests import DEVICE, unpack_plan
 from kubectl_imagecache.core.clock import Clock
-from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, Unavailable, UserError
+from kubectl_imagecache.core.errors import AlreadyExists, BadUsage, NotFound, UserError
 from kubectl_imagecache.core.plan import BuildPlan, contents_of
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.reading import ReadPlan, reader_vm
 from kubectl_imagecache.core.survey import Survey
-from kubectl_imagecache.usecases.builder_report import ReportReader
-from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, LOOKS, OperationFailed, Patience, Tell
+from kubectl_imagecache.usecases.builder_report import ReportReader, follow
+from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, OperationFailed, Patience, Tell
 from kubectl_imagecache.usecases.read_disk import ReadFailed, Reading
 
 ABORT_WAIT_S = 2.0
@@ -63,6 +63,7 @@ class Build:
     patience: Patience = field(init=False)
     _seen_vm: bool = False
     _findings: tuple[str, ...] | None = None
+    _shown: Action | None = None
 
     def __post_init__(self) -> None:
         self.patience = Patience(self.clock, self.first_wait_s)
@@ -72,29 +73,23 @@ class Build:
 
         Whatever ends this, the resources say how far it is, and another run goes on from there.
         """
-        failures = 0
-        shown: Action | None = None
-        while True:
-            try:
-                seen = self._observe()
-                step = next_step(seen)
-                if step.action not in (shown, Action.FINISH, Action.FAIL):
-                    self.tell("step", {"step": step.action.value, "build": self.plan.build})
-                    shown = step.action
-                if step.action is Action.FINISH and seen.image is not None:
-                    return seen.image
-                if step.action is Action.FAIL:
-                    self._fail(seen, step)
-                if step.action not in _WAITING:
-                    self.patience.reset()
-                self._act(step.action, seen)
-                failures = 0
-            except Unavailable as error:
-                failures += 1
-                if failures >= LOOKS:
-                    raise
-                self.tell("retry", {"why": error.message})
-                self.patience.wait()
+        return self.patience.until(self._once, self.tell)
+
+    def _once(self) -> BuiltImage | None:
+        """Take the next step; the disk image once there is none."""
+        seen = self._observe()
+        step = next_step(seen)
+        if step.action not in (self._shown, Action.FINISH, Action.FAIL):
+            self.tell("step", {"step": step.action.value, "build": self.plan.build})
+            self._shown = step.action
+        if step.action is Action.FINISH:
+            return seen.image
+        if step.action is Action.FAIL:
+            self._fail(seen, step)
+        if step.action not in _WAITING:
+            self.patience.reset()
+        self._act(step.action, seen)
+        return None
 
     def _observe(self) -> Observation:
         vm = self.compute.vm(self.plan.vm.zone, self.plan.build)
@@ -102,21 +97,9 @@ class Build:
         if vm is not None:
             self._seen_vm = True
             if image is None and vm.state in (VmState.RUNNING, VmState.STOPPED, VmState.STOPPING):
-                self._read_report(vm)
+                follow(self.report, self.compute, vm, self.log, self.tell)
         family = self.plan.output.family
         return Observation(self.plan.build, family, vm, image, self.report.end, self._seen_vm, self._findings)
-
-    def _read_report(self, vm: BuildVm) -> None:
-        try:
-            piece = self.compute.serial(vm.zone, vm.name, self.report.offset)
-        except NotFound:
-            return  # it has just gone; the next look tells
-        self.log(piece.text)
-        before = self.report.progress
-        for event in self.report.take(piece.text, piece.start, piece.next):
-            self.tell(event.name, event.fields)
-        if self.report.progress != before:
-            self.tell("at", {"progress": self.report.progress})
 
     def _act(self, action: Action, seen: Observation) -> None:
         if action in _WAITING:

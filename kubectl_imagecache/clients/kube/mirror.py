@@ -165,8 +165,7 @@ def whole_list(transport: Transport, path: str, query: Mapping[str, str], item: 
 
     def read(body: bytes) -> str:
         nonlocal version
-        # `decode_page` takes any shape; its type variable lists those of status.
-        page = decode_page(body, item, what, unreadable)  # type: ignore[type-var]
+        page = decode_page(body, item, what, unreadable)  # type: ignore[type-var] # it decodes any; its variable lists status'
         items.extend(page.items)
         version = page.version
         return page.next
