@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_imagecache.sandbox.embedded import Sandbox
+
 ROOT = Path(__file__).parents[2]
 _LAUNCHERS = {
     "kubectl-imagecache": "from kubectl_imagecache.cli.main import main; main()",
@@ -72,3 +74,10 @@ def program(launchers: Path, tmp_path: Path) -> Program:
     home = tmp_path / "home"
     home.mkdir()
     return Program(launchers, home)
+
+
+def start(sandbox: Sandbox, home: Path, *args: str) -> subprocess.Popen[str]:
+    """Begin `kubectl imagecache ARGS` on SANDBOX, as alice."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", **sandbox.env()}
+    command = [sys.executable, "-m", "kubectl_imagecache", *args]
+    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +17,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.scenarios.pulls import DISK, MODEL_SERVER
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
-from tests.cli.conftest import Program
+from tests.cli.conftest import Program, start
 from tests.cli.test_roll import KillAt
 
 POOLS = ("--pool", "plain", "--pool", "streaming", "--pool", "cached")
@@ -35,9 +34,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def begin(sandbox: Sandbox, home: Path, *args: str) -> subprocess.Popen[str]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", **sandbox.env()}
-    command = [sys.executable, "-m", "kubectl_imagecache", "bench", *args]
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return start(sandbox, home, "bench", *args)
 
 
 def run(sandbox: Sandbox, home: Path, *args: str) -> tuple[int, str, str]:

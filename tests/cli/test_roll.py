@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from kubectl_imagecache.core.roll import RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.usecases.roll import roll
-from tests.cli.conftest import Program
+from tests.cli.conftest import Program, start
 from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -30,9 +29,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def begin(sandbox: Sandbox, home: Path, *args: str) -> subprocess.Popen[str]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", **sandbox.env()}
-    command = [sys.executable, "-m", "kubectl_imagecache", "roll", *args]
-    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return start(sandbox, home, "roll", *args)
 
 
 def run(sandbox: Sandbox, home: Path, *args: str) -> tuple[int, str, str]:
@@ -56,6 +53,22 @@ class KillAt(Faults):
             return None
         os.kill(self.pid, signal.SIGKILL)
         return Fault(kind="reset", applied=self.performed)
+
+
+def killed_at(sandbox: Sandbox, home: Path, number: int, performed: bool, *args: str) -> bool:
+    """Kill the program at its request NUMBER and run it again to its end; False if it ended before."""
+    faults = sandbox.world.faults = KillAt(number=number, performed=performed)
+    process = begin(sandbox, home, *args)
+    with sandbox.world.lock:
+        faults.pid = process.pid
+    process.communicate(timeout=300)
+    if process.returncode == 0:
+        return False
+    assert process.returncode == -signal.SIGKILL
+    faults.pid = 0
+    code, _, err = run(sandbox, home, *args)
+    assert (number, code, err) == (number, 0, "")
+    return True
 
 
 def test_the_command_rolls_a_pool_and_says_each_step(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -115,18 +128,9 @@ def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Pa
                 mine = tools(sandbox, [], tmp_path)
                 roll(mine, RollPlan("web", NEW, keep_old=True))
                 mine.lock.give()
-            faults = sandbox.world.faults = KillAt(number=number, performed=performed)
-            process = begin(sandbox, tmp_path, *command)
-            with sandbox.world.lock:
-                faults.pid = process.pid
-            process.communicate(timeout=300)
-            if process.returncode == 0:
+            if not killed_at(sandbox, tmp_path, number, performed, *command):
                 break
-            assert process.returncode == -signal.SIGKILL
             killed += 1
-            faults.pid = 0
-            code, _, err = run(sandbox, tmp_path, *command)
-            assert (number, code, err) == (number, 0, "")
             assert (number, state_of(sandbox)) == (number, end)
         number, performed = number + stride, not performed
     assert killed * stride > 30

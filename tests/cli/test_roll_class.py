@@ -14,7 +14,7 @@ import yaml
 from kubectl_imagecache.core.class_roll import MARK
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from tests.cli.conftest import Program
-from tests.cli.test_roll import KillAt, begin, run
+from tests.cli.test_roll import begin, killed_at, run
 from tests.usecases.class_stage import CACHE, NAME, class_stage, class_state, compute_class, rule
 from tests.usecases.roll_stage import NEW, OLD, settings
 
@@ -145,18 +145,9 @@ def test_killed_at_every_request_in_turn_a_second_run_of_a_class_ends_the_same(t
             class_stage(sandbox, replicas=1)
             if back:
                 assert run(sandbox, tmp_path, *ROLL)[0] == 0
-            faults = sandbox.world.faults = KillAt(number=number, performed=performed)
-            process = begin(sandbox, tmp_path, *arguments)
-            with sandbox.world.lock:
-                faults.pid = process.pid
-            process.communicate(timeout=120)
-            if process.returncode == 0:
+            if not killed_at(sandbox, tmp_path, number, performed, *arguments):
                 break
-            assert process.returncode == -signal.SIGKILL
             killed += 1
-            faults.pid = 0
-            code, _, err = run(sandbox, tmp_path, *arguments)
-            assert (number, code, err) == (number, 0, "")
             assert (number, class_state(sandbox)) == (number, {**end, "pods": 1})
         number, performed = number + stride, not performed
     assert killed >= 1

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from kubectl_imagecache.sandbox.cloud.errors import ApiError
 from kubectl_imagecache.sandbox.cloud.state import OrderedFailure
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
-from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, KillAt, begin, run
+from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, killed_at, run
 from tests.usecases.roll_stage import BIG, OLD, SCALING, budget, controller, settings, stage, state_of
 
 ROLLING = (*ROLL, "--strategy", "rolling", "--max-surge", "3", "--max-unavailable", "3")
@@ -94,18 +93,9 @@ def test_killed_at_every_request_of_a_roll_in_batches_a_second_run_ends_the_same
             stage(sandbox, nodes=2)
             if back:
                 assert run(sandbox, tmp_path, *order)[0] == 0
-            faults = sandbox.world.faults = KillAt(number=number, performed=performed)
-            process = begin(sandbox, tmp_path, *end)
-            with sandbox.world.lock:
-                faults.pid = process.pid
-            process.communicate(timeout=120)
-            if process.returncode == 0:
+            if not killed_at(sandbox, tmp_path, number, performed, *end):
                 break
-            assert process.returncode == -signal.SIGKILL
             killed += 1
-            faults.pid = 0
-            code, _, err = run(sandbox, tmp_path, *end)
-            assert (number, code, err) == (number, 0, "")
             assert (number, state_of(sandbox)) == (number, AS_IT_WAS if back else ROLLED)
             nodes = [node for node in sandbox.kube.objects("Node") if "-web" in node["metadata"]["name"]]
             assert (number, len(nodes)) == (number, 2)
@@ -146,15 +136,7 @@ def test_a_roll_killed_at_any_request_of_its_canary_leaves_none_once_it_is_done(
     for number in range(first, last + 1, stride):
         with Sandbox(settings()) as sandbox:
             stage(sandbox, cached=[BIG])
-            faults = sandbox.world.faults = KillAt(number=number, performed=number % 2 == 0)
-            process = begin(sandbox, tmp_path, *ROLL, "--canary", BIG)
-            with sandbox.world.lock:
-                faults.pid = process.pid
-            process.communicate(timeout=120)
-            assert process.returncode == -signal.SIGKILL
-            faults.pid = 0
-            code, _, err = run(sandbox, tmp_path, *ROLL, "--canary", BIG)
-            assert (number, code, err) == (number, 0, "")
+            assert killed_at(sandbox, tmp_path, number, number % 2 == 0, *ROLL, "--canary", BIG)
             assert (number, state_of(sandbox), probes(sandbox)) == (number, ROLLED, [])
 
 
