@@ -104,8 +104,8 @@ class RollGke:
     def remove(self, pool: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
         """Begin to delete NODES (name -> zone) of POOL, whose groups then want as many less; those gone are no error.
 
-        GKE's API has no call for it; its own autoscaler removes nodes by this one. Raises as GoogleHttp.send does,
-        NotFound for a node that is of none of POOL's groups.
+        GKE's API has no call for it; the open cluster autoscaler (cloudprovider/gce) removes nodes by this one.
+        Raises as GoogleHttp.send does, NotFound for a node that is of none of POOL's groups.
         """
         paths = [path[0] for url in pool.get("instanceGroupUrls") or () if (path := _GROUP.search(str(url)))]
         wanted: dict[str, list[str]] = {}
