@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -81,3 +82,9 @@ def start(sandbox: Sandbox, home: Path, *args: str) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", **sandbox.env()}
     command = [sys.executable, "-m", "kubectl_imagecache", *args]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heeding_ctrl_c() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C, and programs leave that to their children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
