@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from kubectl_imagecache.core import compute_class as classes
+from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
     CORDONED,
@@ -19,7 +20,6 @@ from kubectl_imagecache.core.roll import (
     Done,
     EditClass,
     Origin,
-    Pin,
     RollNode,
     RollPlan,
     RollPod,

@@ -9,6 +9,9 @@ from enum import Enum
 
 from kubectl_imagecache.core.contents import Contents, UnreadableRecord
 
+POOL_LABEL = "cloud.google.com/gke-nodepool"
+"""Node label: the name of its pool."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class DiskImageRef:

@@ -8,11 +8,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from kubectl_imagecache.core.pools import Taint
+from kubectl_imagecache.core.pools import POOL_LABEL, Taint
 from kubectl_imagecache.core.pull_ledger import Ledger
 from kubectl_imagecache.core.pull_methods import Method, Sureness, judge
 from kubectl_imagecache.core.pull_records import EventRecord, NodeRecord
-from kubectl_imagecache.core.roll import POOL_LABEL
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 PROGRAM = "kubectl-imagecache"

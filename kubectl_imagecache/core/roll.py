@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.surge import Surge
 from kubectl_imagecache.core.windows import Window
 
-POOL_LABEL = "cloud.google.com/gke-nodepool"
 CORDONED = "kubectl-imagecache/cordoned"
 """Node annotation: when the roll cordoned it, ISO 8601; set in the same patch as spec.unschedulable."""
 UNREADY = "kubectl-imagecache/unready"
@@ -150,32 +150,6 @@ class RollPod:
     def stays(self) -> bool:
         """Whether it comes and goes with its node: evicting it makes no sense."""
         return self.mirror or self.probe or self.owner_kind == "DaemonSet" or self.finished
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A workload whose template selects a pool by its name or its disk's label: elsewhere its pods stay Pending."""
-
-    kind: str
-    """Deployment, StatefulSet, CronJob, …"""
-    namespace: str
-    name: str
-    key: str
-    """The node label."""
-    value: str
-    by: str = "nodeSelector"
-    """`nodeSelector` or `affinity`: only the former is mended by a patch of one field."""
-    down: int | None = None
-    """How many of its pods the rollout of a new template takes down at a time; None: a new one rolls nothing out."""
-    replicas: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
-
-    @property
-    def mendable(self) -> bool:
-        """Whether --repin can change it."""
-        return self.by == "nodeSelector" and self.kind in ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.core.pins import Pin
+from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
 from kubectl_imagecache.core.roll import (
     BACK,
     CANARY,
     CORDONED,
     OFF,
-    POOL_LABEL,
     PROVEN,
     SCALING,
     SOAKING,
@@ -20,7 +20,6 @@ from kubectl_imagecache.core.roll import (
     Delete,
     Done,
     Mark,
-    Pin,
     Repin,
     RollNode,
     RollPlan,

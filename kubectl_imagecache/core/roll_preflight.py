@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.iac import tools
+from kubectl_imagecache.core.pins import Pin, rollout
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
-from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
+from kubectl_imagecache.core.roll import RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check, Result
-from kubectl_imagecache.core.roll_room import Room, checks, rollout
+from kubectl_imagecache.core.roll_room import Room, checks
 
 
 @dataclass(frozen=True, slots=True)

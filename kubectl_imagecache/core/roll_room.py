@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubectl_imagecache.core.roll import Pin, RollPlan, RollPod
+from kubectl_imagecache.core.roll import RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check, Result
 from kubectl_imagecache.core.surge import first_batch, whole_size
 
@@ -154,10 +154,3 @@ def pod_range(cluster: Mapping[str, Any], pool: Mapping[str, Any]) -> PodRange |
     # Nodes of pools with ranges of their own are counted, too: rather too many than too few.
     known += [int(there)] if there is not None and not known else []
     return PodRange(str(whole), nodes, max(known, default=None))
-
-
-def rollout(pin: Pin) -> str:
-    """What changing PIN's template does to its pods: their controller replaces them and asks no budget."""
-    if not pin.down:
-        return ""
-    return f"; its rollout takes down {pin.down} of {pin.replicas} pods at a time, past any budget"

@@ -10,7 +10,9 @@ from typing import Any
 from kubectl_imagecache.clients.gke_roll import roll_pool
 from kubectl_imagecache.core import roll_pool as names
 from kubectl_imagecache.core.errors import NotFound, Unavailable
-from kubectl_imagecache.core.roll import CORDONED, POOL_LABEL, Pin, RollNode, RollPlan, RollPod, RollPool, RollView
+from kubectl_imagecache.core.pins import Pin
+from kubectl_imagecache.core.pools import POOL_LABEL
+from kubectl_imagecache.core.roll import CORDONED, RollNode, RollPlan, RollPod, RollPool, RollView
 from kubectl_imagecache.core.roll_decide import goes_back
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools
 

@@ -12,8 +12,9 @@ from kubectl_imagecache.clients.gke_roll import roll_pool
 from kubectl_imagecache.clients.kube.roll_wire import Budget as WireBudget
 from kubectl_imagecache.core import roll_preflight as core
 from kubectl_imagecache.core.errors import NotFound, UserError
+from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef
-from kubectl_imagecache.core.roll import Pin, RollNode, RollPlan, RollPod
+from kubectl_imagecache.core.roll import RollNode, RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check
 from kubectl_imagecache.core.roll_decide import selects
 from kubectl_imagecache.core.roll_pool import successor

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from kubectl_imagecache.core.roll import POOL_LABEL
+from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.sandbox.clock import EPOCH, VirtualClock
 from kubectl_imagecache.sandbox.cloud import Cloud
 from kubectl_imagecache.sandbox.http import Service, World

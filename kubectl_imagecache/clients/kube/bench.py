@@ -16,10 +16,9 @@ from kubectl_imagecache.clients.kube.wire import Condition, ListMeta, NodeImage,
 from kubectl_imagecache.core.bench import BenchNode, BenchPlan, Sample, held
 from kubectl_imagecache.core.bench_record import plan_of, plan_text, sample_of, sample_text
 from kubectl_imagecache.core.errors import AlreadyExists, BadAnswer, Busy, NotFound
-from kubectl_imagecache.core.pools import Taint
+from kubectl_imagecache.core.pools import POOL_LABEL, Taint
 from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN, Owner, ProbeSpec, manifest
 from kubectl_imagecache.core.references import ImageRef
-from kubectl_imagecache.core.roll import POOL_LABEL
 
 TTL_S = 3600
 """How long after its last sign of life the cluster itself removes a run's owner, and with it its probes."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from kubectl_imagecache.clients.kube import wire
 from kubectl_imagecache.clients.kube.images import Images
-from kubectl_imagecache.clients.kube.pods import POOL_LABEL
-from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, NodeFacts, NodeShape, Taint
+from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef, DiskMode, NodeFacts, NodeShape, Taint
 from kubectl_imagecache.core.views import Gap
 
 # Both spellings are seen on nodes: docs/facts.md.

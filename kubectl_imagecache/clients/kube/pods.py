@@ -11,10 +11,10 @@ from kubectl_imagecache.clients.kube.images import Images
 from kubectl_imagecache.clients.kube.options import Scope
 from kubectl_imagecache.clients.kube.selectors import Selector
 from kubectl_imagecache.core.demand import Constraints, Demand, ImageUse, MatchExpression, Toleration, Unplaced
+from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.references import ImageRef
 from kubectl_imagecache.core.views import Gap
 
-POOL_LABEL = "cloud.google.com/gke-nodepool"
 _NODE_NAME = "metadata.name"
 _NO_LABELS: dict[str, str] = {}
 

@@ -13,7 +13,6 @@ import msgspec
 from kubectl_imagecache.clients.kube.client import Kube
 from kubectl_imagecache.clients.kube.lists import Unreadable, decoder_of, read_list
 from kubectl_imagecache.clients.kube.nodes import STREAMING_LABEL, cache_disks
-from kubectl_imagecache.clients.kube.pods import POOL_LABEL
 from kubectl_imagecache.clients.kube.pull_wire import (
     About,
     AnyEvent,
@@ -29,6 +28,7 @@ from kubectl_imagecache.clients.kube.pull_wire import (
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, NotFound, NotPermitted, UserError
 from kubectl_imagecache.core.kubelet_words import REASONS, may_matter
+from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.pull_records import EventRecord, NodeRecord, PodRecord, Record
 from kubectl_imagecache.core.uncollected import uncollected
 from kubectl_imagecache.core.views import Gap

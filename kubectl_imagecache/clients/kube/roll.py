@@ -30,8 +30,9 @@ from kubectl_imagecache.clients.kube.roll_wire import (
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unavailable
-from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+from kubectl_imagecache.core.pins import Pin
+from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
+from kubectl_imagecache.core.roll import MARKS, RollNode, RollPod
 from kubectl_imagecache.core.roll_room import Volume
 
 MERGE = "application/merge-patch+json"

@@ -8,8 +8,10 @@ from kubectl_imagecache.clients.kube import wire
 from kubectl_imagecache.clients.kube.nodes import DISK_LABELS, cache_disks
 from kubectl_imagecache.clients.kube.wire import Object, ObjectMeta, Wire
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
+from kubectl_imagecache.core.pins import Pin
+from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN
-from kubectl_imagecache.core.roll import MARKS, POOL_LABEL, Pin, RollNode, RollPod
+from kubectl_imagecache.core.roll import MARKS, RollNode, RollPod
 from kubectl_imagecache.core.roll_room import Volume
 
 KINDS = {

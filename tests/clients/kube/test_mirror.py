@@ -16,7 +16,8 @@ from kubectl_imagecache.clients.kube.roll import RollKube
 from kubectl_imagecache.clients.kube.roll_wire import Pod, pod_of
 from kubectl_imagecache.core.clock import LiveClock
 from kubectl_imagecache.core.errors import BadAnswer, NotPermitted
-from kubectl_imagecache.core.roll import POOL_LABEL, RollPod
+from kubectl_imagecache.core.pools import POOL_LABEL
+from kubectl_imagecache.core.roll import RollPod
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault
 from tests.usecases.roll_stage import controller, settings, stage
