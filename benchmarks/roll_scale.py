@@ -69,7 +69,7 @@ def build(sandbox: Sandbox, nodes: int, pods: int, latency_s: float) -> None:
         workload = Workload(f"service-{number:03}", IMAGES, "", count, team, cpu="100m")
         owner = replica_set(stage, workload, {ENDS_AFTER: f"{latency_s:g}"})
         pod = running_pod(stage, workload, owner)
-        first = number * 7 % nodes  # So that not every service begins at the same node.
+        first = number * nodes // SERVICES  # So that every node has as many pods.
         stage.kube.add_bulk_pods(pod, placements(owner["metadata"]["name"], count, names[first:] + names[:first]))
         about = {"name": workload.name, "namespace": team}
         spec = {"maxUnavailable": BUDGET, "selector": {"matchLabels": {"app": workload.name}}}
@@ -179,7 +179,8 @@ def theirs(nodes: int, pods: int, latency_s: float, few: int) -> None:
         names = found.stdout.split()[:few]
         cost = measure(["kubectl", "drain", *names, "--ignore-daemonsets"], env)
     total = sum(cost.requests.values())
-    print(f"kubectl drain, pods end in {latency_s:g} s, {few} of {nodes} nodes, {few * pods // nodes} pods")
+    evicted = cost.requests["kube evict"]
+    print(f"kubectl drain, pods end in {latency_s:g} s, {few} of {nodes} nodes, {evicted} evictions")
     print(f"  requests: {total}, {total / few:.2f} a node; {dict(cost.requests)}")
     print(
         f"  time: {cost.real_s:.0f} s, of which {few * latency_s:.0f} s unavoidable for one node at a time", flush=True

@@ -25,6 +25,7 @@ from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
 
 ADMIN, VIEWER = "admin-token", "viewer-token"
 ASSETS = os.environ.get("KUBEBUILDER_ASSETS", "")
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 _PATCH = {"PATCH": "application/merge-patch+json"}
 
 
@@ -39,19 +40,28 @@ class Server:
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request as the administrator; fails the test on an error."""
-        with urllib3.PoolManager(ca_certs=self.ca or None, assert_hostname=False) as pool:
-            answer = pool.request(
-                method,
-                self.url + path,
-                body=json.dumps(body) if body is not None else None,
-                headers={
-                    "Authorization": f"Bearer {ADMIN}",
-                    "Content-Type": _PATCH.get(method, "application/json"),
-                },
-            )
-        assert answer.status < 300, f"{method} {path}: {answer.status} {answer.data[:500]!r}"
-        found: dict[str, Any] = json.loads(answer.data)
+        status, found = self.answer(method, path, body)
+        assert status < 300, f"{method} {path}: {status} {found}"
         return found
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        """A request that may be refused: what it is about may have changed or gone."""
+        status, found = self.answer(method, path, body)
+        assert status < 300 or status in (404, 409), f"{method} {path}: {status} {found}"
+
+    def answer(
+        self, method: str, path: str, body: dict[str, Any] | None = None, kind: str = ""
+    ) -> tuple[int, dict[str, Any]]:
+        """The status and the body that the server answers the administrator with; KIND is the content type."""
+        headers = {
+            "Authorization": f"Bearer {ADMIN}",
+            "Content-Type": kind or _PATCH.get(method, "application/json"),
+        }
+        content = json.dumps(body) if body is not None else None
+        with urllib3.PoolManager(ca_certs=self.ca or None, assert_hostname=False) as pool:
+            answer = pool.request(method, self.url + path, body=content, headers=headers)
+        found: dict[str, Any] = json.loads(answer.data)
+        return answer.status, found
 
 
 def write_kubeconfig(file: Path, url: str, token: str, ca: str, user: str = "") -> Path:
@@ -118,19 +128,36 @@ def kube_apiserver(folder: Path) -> Iterator[Server]:
         f"--service-account-signing-key-file={key}",
         "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
     ]
+    with _running(folder / "servers.log", etcd, api):
+        ca, url = str(folder / "certs" / "apiserver.crt"), f"https://127.0.0.1:{port}"
+        server = Server(
+            url,
+            write_kubeconfig(folder / "kubeconfig", url, ADMIN, ca),
+            write_kubeconfig(folder / "viewer", url, VIEWER, ca),
+            ca,
+        )
+        _wait_until_ready(server, folder / "servers.log")
+        yield server
+
+
+@contextmanager
+def controllers(folder: Path, server: Server) -> Iterator[None]:
+    """The controllers and the scheduler of Kubernetes at SERVER; no node is ever thought lost."""
+    common = (f"--kubeconfig={server.kubeconfig}", "--leader-elect=false", "--secure-port=0")
+    manager, scheduler = (f"{ASSETS}/{name}" for name in CONTROLLERS)
+    with _running(
+        folder / "controllers.log", [manager, *common, "--node-monitor-grace-period=2h"], [scheduler, *common]
+    ):
+        yield
+
+
+@contextmanager
+def _running(log: Path, *commands: list[str]) -> Iterator[None]:
     processes: list[subprocess.Popen[bytes]] = []
-    with (folder / "servers.log").open("wb") as log:
+    with log.open("wb") as output:
         try:
-            processes += [subprocess.Popen(command, stdout=log, stderr=log) for command in (etcd, api)]
-            ca, url = str(folder / "certs" / "apiserver.crt"), f"https://127.0.0.1:{port}"
-            server = Server(
-                url,
-                write_kubeconfig(folder / "kubeconfig", url, ADMIN, ca),
-                write_kubeconfig(folder / "viewer", url, VIEWER, ca),
-                ca,
-            )
-            _wait_until_ready(server, folder / "servers.log")
-            yield server
+            processes += [subprocess.Popen(command, stdout=output, stderr=output) for command in commands]
+            yield
         finally:
             for process in reversed(processes):
                 process.terminate()

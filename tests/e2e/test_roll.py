@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 import yaml
 
 from kubectl_imagecache.clients.kube import Kube
@@ -210,14 +208,9 @@ def by_argocd(server: Server, disk: str) -> None:
         "metadata": {"name": "models"},
         "spec": {"nodePoolAutoCreation": {"enabled": True}, "priorities": priorities},
     }
-    with urllib3.PoolManager(ca_certs=server.ca or None, assert_hostname=False) as pool:
-        answer = pool.request(
-            "PATCH",
-            f"{server.url}{CLASS_PATH}/models?fieldManager=argocd-controller&force=true",
-            body=json.dumps(body),
-            headers={"Authorization": "Bearer admin-token", "Content-Type": "application/apply-patch+yaml"},
-        )
-    assert answer.status in (200, 201), answer.data
+    path = f"{CLASS_PATH}/models?fieldManager=argocd-controller&force=true"
+    status, found = server.answer("PATCH", path, body, "application/apply-patch+yaml")
+    assert status in (200, 201), found
 
 
 def edit(found: dict[str, Any]) -> dict[str, Any]:

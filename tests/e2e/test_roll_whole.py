@@ -5,7 +5,6 @@ What else a cluster has (kubelets, a controller, the budgets' controller) a thre
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 
 from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.sandbox.clock import EPOCH, VirtualClock
 from kubectl_imagecache.sandbox.cloud import Cloud
 from kubectl_imagecache.sandbox.http import Service, World
 from kubectl_imagecache.sandbox.kube.node_cache import NodeCache
-from tests.e2e.servers import ADMIN, Server
+from tests.e2e.servers import Server
 from tests.e2e.test_kubernetes import pod
 from tests.e2e.test_roll import bind
 from tests.usecases.roll_stage import NEW, OLD, SCALING, pool_json
@@ -43,7 +41,7 @@ class Registrar:
     def add_node(self, node: dict[str, Any], cache: NodeCache, kubelet_s: float = 0.0) -> None:
         assert kubelet_s == 0, "nodes are Ready at once here"
         self._server.send("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", **node})
-        status = {"conditions": node["status"]["conditions"]}
+        status = {key: node["status"][key] for key in ("conditions", "capacity", "allocatable")}
         self._server.send("PATCH", f"/api/v1/nodes/{node['metadata']['name']}/status", {"status": status})
 
     def remove_node(self, name: str) -> None:
@@ -53,8 +51,8 @@ class Registrar:
 class Hands:
     """Kubelets, a controller of three pods, and the controller of their budget, in one thread."""
 
-    def __init__(self, server: Server, world: World) -> None:
-        self._server, self._world = server, world
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self._made = 0
@@ -74,9 +72,6 @@ class Hands:
     def _work(self) -> None:
         while not self._end.wait(0.2):
             try:
-                with self._world.lock:
-                    self._world.clock.catch_up()
-                    self._world.changed.notify_all()
                 self._move()
             except BaseException as error:  # noqa: BLE001 (shown by the test, which would else only time out)
                 self.trouble.append(error)
@@ -88,7 +83,7 @@ class Hands:
         pods = self._server.send("GET", PODS)["items"]
         for one in pods:
             if "deletionTimestamp" in one["metadata"]:
-                self._ask("DELETE", f"{PODS}/{one['metadata']['name']}", {"gracePeriodSeconds": 0})
+                self._server.ask("DELETE", f"{PODS}/{one['metadata']['name']}", {"gracePeriodSeconds": 0})
         here = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
         if not first:
             self.fewest = min(self.fewest, len(here))
@@ -118,20 +113,12 @@ class Hands:
             "expectedPods": REPLICAS,
         }
         metadata = {"resourceVersion": budget["metadata"]["resourceVersion"]}
-        self._ask("PATCH", f"{BUDGETS}/front/status", {"metadata": metadata, "status": status})
-
-    def _ask(self, method: str, path: str, body: dict[str, Any]) -> None:
-        """A request that may be refused: what it is about may have changed or gone."""
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Authorization": f"Bearer {ADMIN}", "Content-Type": kind}
-        with urllib3.PoolManager(ca_certs=self._server.ca or None, assert_hostname=False) as pool:
-            answer = pool.request(method, self._server.url + path, body=json.dumps(body), headers=headers)
-        assert answer.status < 300 or answer.status in (404, 409), answer.data
+        self._server.ask("PATCH", f"{BUDGETS}/front/status", {"metadata": metadata, "status": status})
 
 
 @contextmanager
-def gke(server: Server) -> Iterator[tuple[Cloud, World, dict[str, str]]]:
-    """GKE and Compute with a cluster `shop` and a pool `web` in it, and the variables that lead to them."""
+def gke(server: Server) -> Iterator[tuple[Cloud, dict[str, str]]]:
+    """GKE and Compute with a cluster `shop` and a pool `web` of two nodes, and the variables that lead to them."""
     world = World(VirtualClock(EPOCH, SPEED))
     cloud = Cloud(world, Registrar(server))
     for disk in (OLD, NEW):
@@ -144,10 +131,19 @@ def gke(server: Server) -> Iterator[tuple[Cloud, World, dict[str, str]]]:
     ]
     for service in services:
         service.start()
+    ended = threading.Event()
+
+    def pass_time() -> None:
+        while not ended.wait(0.1):
+            with world.lock:
+                world.clock.catch_up()
+                world.changed.notify_all()
+
+    time = threading.Thread(target=pass_time)
+    time.start()
     try:
         yield (
             cloud,
-            world,
             {
                 "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER": f"{services[0].url}/",
@@ -155,6 +151,8 @@ def gke(server: Server) -> Iterator[tuple[Cloud, World, dict[str, str]]]:
             },
         )
     finally:
+        ended.set()
+        time.join()
         for service in services:
             service.stop()
 
@@ -172,7 +170,7 @@ def shop(server: Server) -> Server:
 
 
 def test_a_pool_is_rolled_by_a_user_with_the_documented_role_and_its_budget_holds(shop: Server, tmp_path: Path) -> None:
-    with gke(shop) as (cloud, world, variables), Hands(shop, world) as hands:
+    with gke(shop) as (cloud, variables), Hands(shop) as hands:
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),

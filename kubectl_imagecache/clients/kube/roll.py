@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,9 @@ NAMESPACE = "default"
 _NODES, _PODS = "/api/v1/nodes", "/api/v1/pods"
 _LIVING = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
+_UNSETTLED_BUDGET = "poddisruptionbudget"
+"""Of the words of a 403 that is about a budget's status, not about permission."""
+_ANOTHER_POD = re.compile(r"UID in (the )?precondition")
 """https://github.com/kubernetes/kubernetes/blob/v1.32.0/pkg/registry/core/pod/storage/eviction.go"""
 _ROOTS = {kind: (f"{root}/namespaces", resource) for resource, (kind, root) in KINDS.items()}
 
@@ -184,8 +188,10 @@ class RollKube:
         if status == 429:
             return Evicted(False, words_of(content), wait_s)
         words = words_of(content)
-        if status == 409 and "Precondition failed" not in words:
-            return Evicted(False, words, 0.0)  # Others changed the budget meanwhile: nothing was evicted.
+        if status == 409 and not _ANOTHER_POD.search(words):
+            return Evicted(False, words, 0.0)  # Others changed the budget or the pod meanwhile: nothing was evicted.
+        if status == 403 and _UNSETTLED_BUDGET in words:
+            return Evicted(False, words)
         if status not in (404, 409):  # 409: the name is another pod's by now.
             self._check(status, content, what)
         if self._pods is not None:

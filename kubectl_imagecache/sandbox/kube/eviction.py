@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kubectl_imagecache.sandbox.kube.kinds import PDB, POD, Obj
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.selectors import label_selector
-from kubectl_imagecache.sandbox.kube.status import ApiError, success
+from kubectl_imagecache.sandbox.kube.status import ApiError, conflict, success
 from kubectl_imagecache.sandbox.kube.store import Entry, Store
 
 Size = Callable[[str], int]
@@ -65,6 +65,10 @@ def evict(objects: Objects, entry: Entry, eviction: Obj, size: Size) -> Obj:
     options = eviction.get("deleteOptions") or {}
     if _needs_budget(entry):
         _spend(objects, entry, size, dry_run=bool(options.get("dryRun")))
+    meant = (options.get("preconditions") or {}).get("uid")
+    if meant and meant != (found := objects.store.view(POD, entry)["metadata"]["uid"]):
+        why = f"the UID in the precondition ({meant}) does not match the UID in record ({found})."
+        raise conflict(POD, entry.name, f"{why} The object might have been deleted and then recreated")
     objects.delete(POD, entry, options)
     return success(code=201)
 
