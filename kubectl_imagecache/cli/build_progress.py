@@ -16,7 +16,7 @@ from kubectl_imagecache.usecases.builder_report import Progress
 _BAR = 24
 _IMAGES = 8
 """Bars of container images at one time, besides the one of all."""
-_SAID = ("step", "phase", "retry", "note", "lost", "removing", "writing")
+_SAID = ("step", "phase", "retry", "note", "lost", "removing", "left", "writing")
 
 
 class Teller:
@@ -118,4 +118,6 @@ def _words(name: str, fields: Mapping[str, Any]) -> str:
         return f"{what} of the VM's report were lost"
     if name == "writing":
         return f"writing {fields['what']} of {fields['why']}"
+    if name == "left":
+        return f"warning: {fields['what']} stays: {fields['why']}"
     return f"{name}: {fields.get('why') or fields.get('what') or ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,12 @@ def sweep(project: str, older_than: float, output: str, no_headers: bool, yes: b
         if not yes:
             sys.stderr.write("note: nothing was removed; add --yes\n")
             return
-        removed = traces.sweep(compute, orphans, around.clock, lambda name, about: None)
+
+        def tell(name: str, about: Mapping[str, Any]) -> None:
+            if name == "left":
+                sys.stderr.write(f"warning: {neutral(about['what'])} stays: {neutral(about['why'])}\n")
+
+        removed = traces.sweep(compute, orphans, around.clock, tell)
         sys.stderr.write("".join(f"removed {neutral(what)}\n" for what in removed))
 
 

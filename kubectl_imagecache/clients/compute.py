@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import msgspec
 
 from kubectl_imagecache.clients.gke import Gke, disk_image_ref
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
+from kubectl_imagecache.clients.storage import Storage
 from kubectl_imagecache.clients.target import WHAT, ClusterTarget
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.contents import Contents, UnreadableRecord
@@ -30,7 +30,6 @@ SIDE_BY_SIDE = 8
 """Requests at a time."""
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _PROJECT = re.compile(r"[a-z0-9.:-]+")
-_GS = re.compile(r"gs://([^/]+)/(.+)")
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 _STATES = {
     "READY": DiskState.READY,
@@ -110,25 +109,12 @@ class Compute:
         return replace(image, contents=self._linked(link))
 
     def _linked(self, link: record.RecordLink) -> Contents | UnreadableRecord:
-        match = _GS.fullmatch(link.url)
-        if match is None:
-            return UnreadableRecord(f"its address is not a gs:// one: {link.url}")
-        bucket, name = match.groups()
-        path = f"b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media"
         try:
-            answer = self._http.get(
-                Api.STORAGE,
-                path,
-                permission="storage.objects.get",
-                on=link.url,
-                role="roles/storage.objectViewer",
-                max_bytes=record.MAX_JSON,
-            )
+            return record.linked(link, Storage(self._http).get(link.url, record.MAX_JSON))
+        except ValueError:
+            return UnreadableRecord(f"its address is not that of an object: {link.url}")
         except UserError as error:
             return UnreadableRecord(f"{link.url} can't be read: {error.message}")
-        if hashlib.sha256(answer.body).hexdigest() != link.sha256:
-            return UnreadableRecord(f"{link.url} is not what was recorded: its SHA-256 differs")
-        return record.from_json(answer.body)
 
 
 def disk_image_of(

@@ -373,6 +373,7 @@ def _image(found: _Image, project: str) -> BuiltImage:
         found.deprecated is not None and found.deprecated.state != "ACTIVE",
         found.id,
         found.labels.get(VERIFIED) == PENDING,
+        found.description,
     )
 
 

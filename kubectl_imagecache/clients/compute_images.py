@@ -79,11 +79,15 @@ class DiskImages:
 
     def delete(self, image: DiskImage) -> Operation | None:
         """Begin to delete IMAGE; None if it is gone. Raises AlreadyExists if it was made again since it was read."""
+        return self.compute.delete_image(image.ref) if self.unchanged(image) else None
+
+    def unchanged(self, image: DiskImage) -> bool:
+        """Whether IMAGE is still there; raises AlreadyExists if it was changed or made again since it was read."""
         try:
             self._current(image)
         except NotFound:
-            return None
-        return self.compute.delete_image(image.ref)
+            return False
+        return True
 
     def _current(self, image: DiskImage) -> Mapping[str, Any]:
         path = self._path(image.ref)

@@ -1,4 +1,4 @@
-"""Objects of Cloud Storage that a build writes: contents records and logs."""
+"""Objects of Cloud Storage that builds write, read and take away: contents records and logs."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ class Storage:
             self._http.post(Api.UPLOAD, path, wanted.body, permission=permission, on=wanted.url, role=ROLE)
         except AlreadyExists:
             return
+
+    def get(self, url: str, max_bytes: int) -> bytes:
+        """The object's bytes; raises NotFound, ValueError for what is no address, BadAnswer for more than MAX_BYTES."""
+        bucket, name = _parts(url)
+        path = f"b/{quote(bucket, safe='')}/o/{quote(name, safe='')}?alt=media"
+        permission, role = "storage.objects.get", "roles/storage.objectViewer"
+        return self._http.get(Api.STORAGE, path, permission=permission, on=url, role=role, max_bytes=max_bytes).body
 
     def delete(self, url: str) -> bool:
         """Delete the object; False if there was none."""

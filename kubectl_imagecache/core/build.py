@@ -75,6 +75,7 @@ class BuiltImage:
     """Compute's numeric id."""
     unverified: bool = False
     """Whether its label says that it is still to be read back: until then nobody should use it."""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

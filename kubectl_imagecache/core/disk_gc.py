@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef, DiskState
+from kubectl_imagecache.core.record import RecordLink, own_link
 from kubectl_imagecache.core.views import Gap
 
 DEPRECATED_LABEL = "imagecache-deprecated"
@@ -84,6 +85,13 @@ class GcDecision:
     uses: tuple[DiskImageUse, ...] = ()
     until: datetime | None = None
     """End of the grace, if `why` is GRACE."""
+
+    @property
+    def record(self) -> RecordLink | None:
+        """The record in Cloud Storage that goes with the disk image, if that is deleted and this program built it."""
+        if self.action is not GcAction.DELETE or "imagecache-build" not in self.image.labels:
+            return None
+        return own_link(self.image.ref.name, self.image.description)
 
 
 def decide_gc(

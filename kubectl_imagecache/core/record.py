@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import zlib
@@ -94,6 +95,30 @@ def pack(contents: Contents, headline: str, limit: int = DESCRIPTION_LIMIT) -> P
 def link(headline: str, url: str, sha256: str) -> str:
     """The description of a disk image whose full record lies at URL (gs://…), with its SHA-256 in hex."""
     return f"{headline}\nimagecache-url:{SCHEMA}:{url} sha256:{sha256}\n"
+
+
+def object_name(disk_image: str, sha256: str) -> str:
+    """The last part of the address under which a build stores the full record of DISK_IMAGE."""
+    return f"{disk_image}-{sha256[:12]}.json"
+
+
+def own_link(disk_image: str, description: str) -> RecordLink | None:
+    """Where DISK_IMAGE's full record lies, if it is named as builds name it; None if it lies nowhere else.
+
+    A description is input from outside: by a link to any other object, it could have that deleted in its stead.
+    """
+    found = unpack(description)
+    if not isinstance(found, RecordLink):
+        return None
+    folder, _, name = found.url.rpartition("/")
+    return found if name == object_name(disk_image, found.sha256) and folder != "gs:/" else None
+
+
+def linked(found: RecordLink, body: bytes) -> Contents | UnreadableRecord:
+    """BODY, which lies where the link says, as a record, if it is what was stored there."""
+    if hashlib.sha256(body).hexdigest() != found.sha256:
+        return UnreadableRecord(f"{found.url} is not what was recorded: its SHA-256 differs")
+    return from_json(body)
 
 
 def unpack(description: str) -> Contents | RecordLink | UnreadableRecord | None:

@@ -13,6 +13,8 @@ class Kind(Enum):
     VM = "vm"
     DISK = "disk"
     IMAGE = "disk-image"
+    RECORD = "record"
+    """What a disk image holds, in Cloud Storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,9 @@ class Trace:
     name: str
     build: str
     state: str
-    """Compute's status for people: `running`, `in use`, `READY`."""
+    """Compute's status for people: `running`, `in use`, `READY`; a record's disk image."""
     lasting: bool
-    """Whether it is what the build was for: a disk image that is READY."""
+    """Whether it is what the build was for: a disk image that is READY, and its record."""
     zone: str = ""
     created: datetime | None = None
 

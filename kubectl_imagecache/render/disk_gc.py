@@ -90,6 +90,7 @@ def _item(decision: GcDecision) -> Document:
         "action": decision.action.value,
         "why": decision.why.value,
         "deleteAfter": time(decision.until),
+        "record": decision.record.url if decision.record else None,
         "usedBy": [{"kind": use.kind.value, "name": use.who} for use in decision.uses],
     }
 
@@ -124,6 +125,9 @@ def _notes(
         freed = sum(image.archive_bytes or 0 for image in gone)
         price = freed / GIB * Prices().image_gib_month
         lines.append(f"{count(len(gone), 'disk image')} to delete: {gib(freed)} stored, about ${price:.2f} a month.")
+    if records := [d.record for d in decisions if d.record]:
+        more = f" and {len(records) - 2} more" if len(records) > 2 else ""
+        lines.append(f"With them from Cloud Storage: {neutral(', '.join(r.url for r in records[:2]))}{more}.")
     if nameless:
         names = ", ".join(neutral(image.ref.name) for image in nameless[:3])
         more = f" and {len(nameless) - 3} more" if len(nameless) > 3 else ""

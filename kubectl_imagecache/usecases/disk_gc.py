@@ -16,6 +16,7 @@ from kubectl_imagecache.core.disk_gc import DiskImageUse, GcAction, GcDecision, 
 from kubectl_imagecache.core.errors import AlreadyExists, Unauthenticated, UserError
 from kubectl_imagecache.core.pools import DiskImage, DiskState
 from kubectl_imagecache.core.views import Gap
+from kubectl_imagecache.usecases.stored_record import forget
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0
@@ -24,7 +25,7 @@ SIDE_BY_SIDE = 8
 ClassesOf = Callable[[ClusterSummary], list[DiskImageUse]]
 """The ComputeClasses of one cluster; raises UserError where they can't be read."""
 Tell = Callable[[GcDecision, str], None]
-"""Takes a decision and what has come of it: `deprecated`, `restored`, `deleted`, or why not."""
+"""Takes a decision and what has come of it: `deprecated`, `restored`, `deleted`, or what stays and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,25 @@ def act(images: DiskImages, decisions: Sequence[GcDecision], clock: Clock, tell:
                 _finish(images, images.stamp(_active(image), None), clock)
                 tell(decision, "restored")
             elif decision.action is GcAction.DELETE:
-                _finish(images, images.delete(image), clock)
-                tell(decision, "deleted")
+                _delete(images, decision, clock, tell)
         except AlreadyExists as error:
             left += 1
             tell(decision, f"left: {error.message}")
     return left
+
+
+def _delete(images: DiskImages, decision: GcDecision, clock: Clock, tell: Tell) -> None:
+    image, link = decision.image, decision.record
+    images.unchanged(image)
+    if link is not None:
+        # First: without the disk image, nothing would tell a second run where its record lies.
+        gone = forget(images.compute.storage(), link)
+        if gone.stays:
+            tell(decision, f"its record {link.url} stays: {gone.stays}")
+        elif gone.deleted:
+            tell(decision, f"deleted its record {link.url}")
+    _finish(images, images.delete(image), clock)
+    tell(decision, "deleted")
 
 
 def _active(image: DiskImage) -> DiskImage:

@@ -36,6 +36,7 @@ from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.usecases.builder_report import ReportReader, follow
 from kubectl_imagecache.usecases.patience import FIRST_WAIT_S, OperationFailed, Patience, Tell
 from kubectl_imagecache.usecases.read_disk import ReadFailed, Reading
+from kubectl_imagecache.usecases.stored_record import Forgotten, forget
 
 ABORT_WAIT_S = 2.0
 ABORT_PATIENCE_S = 300.0
@@ -171,7 +172,7 @@ class Build:
             self._finish(self.compute.delete_image(self.plan.output.ref), "deleting the disk image")
         if seen.vm is not None:
             if image is None or image.build == self.plan.build:
-                _forget_record(self.compute, self.plan, seen.vm, self.clock)
+                _forget(self.compute, _link(self.plan, seen.vm, self.clock), self.tell)
             self._finish(self.compute.delete_vm(seen.vm), "deleting the VM")
         raise BuildFailed(step.why, step.hint)
 
@@ -221,7 +222,7 @@ def describe(plan: BuildPlan, built: datetime) -> Description:
         return Description(packed.description, labels, None)
     body = record.to_json(contents).encode()
     sha256 = hashlib.sha256(body).hexdigest()
-    full = StoredObject(f"{plan.output.contents_url}/{plan.output.ref.name}-{sha256[:12]}.json", body)
+    full = StoredObject(f"{plan.output.contents_url}/{record.object_name(plan.output.ref.name, sha256)}", body)
     return Description(record.link(head, full.url, sha256), labels, full)
 
 
@@ -253,10 +254,17 @@ def headline(plan: BuildPlan, day: str) -> str:
     return f"{len(plan.images)} {images} for GKE nodes ({plan.arch}), built {day}."
 
 
-def _forget_record(compute: BuildCompute, plan: BuildPlan, vm: BuildVm, clock: Clock) -> str:
-    """Delete the full record that the build of PLAN on VM may have stored; its address if there was one."""
-    full = describe(plan, built_at(vm, clock)).record
-    return full.url if full and compute.storage().delete(full.url) else ""
+def _link(plan: BuildPlan, vm: BuildVm, clock: Clock) -> record.RecordLink | None:
+    """Where the build of PLAN on VM stores its full record, if it needs one."""
+    return record.own_link(plan.output.ref.name, describe(plan, built_at(vm, clock)).text)
+
+
+def _forget(compute: BuildCompute, link: record.RecordLink | None, tell: Tell) -> Forgotten:
+    """Delete the record behind LINK, if there is one; that it has to stay is told."""
+    gone = forget(compute.storage(), link) if link else Forgotten(False)
+    if link and gone.stays:
+        tell("left", {"what": f"record {link.url}", "why": gone.stays})
+    return gone
 
 
 def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[str]:
@@ -266,6 +274,7 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
     there is no such build, and UserError for what is still there after ABORT_PATIENCE_S.
     """
     removed: list[str] = []
+    kept: set[record.RecordLink] = set()
     until = clock.now() + timedelta(seconds=ABORT_PATIENCE_S)
     # A VM that only reads the disk image back has another name: by itself it doesn't make a finished one unfinished.
     names = {vm.name for vm in compute.vms(build)} | {disk.name for disk in compute.disks(build)}
@@ -277,12 +286,17 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
         if not (vms or disks or images):
             break
         if clock.now() > until:
-            kept = ", ".join([*(i.name for i in images), *(vm.name for vm in vms), *(d.name for d in disks)])
-            raise UserError(f"Compute doesn't remove {kept} of {build}", "look at them with gcloud, and abort again")
+            there = ", ".join([*(i.name for i in images), *(vm.name for vm in vms), *(d.name for d in disks)])
+            raise UserError(f"Compute doesn't remove {there} of {build}", "look at them with gcloud, and abort again")
+        # Records first: without its disk image nothing tells where one lies.
+        links = [record.own_link(i.name, i.description) for i in images] or [_stored_by(vm, clock) for vm in vms]
+        for link in set(filter(None, links)) - kept:
+            gone = _forget(compute, link, tell)
+            removed += [f"record {link.url}"] if gone.deleted else []
+            kept |= {link} if gone.stays else set()
         # The VM last: as long as it is there, a second --abort knows that the build wasn't finished.
         operations = [(f"disk image {i.name}", compute.delete_image(_ref(i))) for i in images]
         if not images:
-            removed += [f"record {url}" for vm in vms if (url := _stored_by(compute, vm, clock))]
             operations += [(f"VM {vm.name}", compute.delete_vm(vm)) for vm in vms]
             operations += [(f"disk {d.name}", compute.delete_disk(d)) for d in disks if not d.used and not vms]
         for name, operation in operations:
@@ -295,13 +309,13 @@ def abort(compute: BuildCompute, build: str, clock: Clock, tell: Tell) -> list[s
     return removed
 
 
-def _stored_by(compute: BuildCompute, vm: BuildVm, clock: Clock) -> str:
+def _stored_by(vm: BuildVm, clock: Clock) -> record.RecordLink | None:
     if vm.phase != FILLED:
-        return ""  # Nothing is stored before the disk is whole.
+        return None  # Nothing is stored before the disk is whole.
     try:
-        return _forget_record(compute, unpack_plan(vm.packed_plan, vm.name), vm, clock)
+        return _link(unpack_plan(vm.packed_plan, vm.name), vm, clock)
     except BadUsage:
-        return ""  # The plan in its metadata is no plan: nobody can have built it.
+        return None  # The plan in its metadata is no plan: nobody can have built it.
 
 
 def _ref(image: BuiltImage) -> DiskImageRef:

@@ -10,6 +10,7 @@ from kubectl_imagecache.clients.compute_build import BuildCompute
 from kubectl_imagecache.core.build import ImageState
 from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.errors import NotFound
+from kubectl_imagecache.core.record import own_link
 from kubectl_imagecache.core.traces import Kind, Trace
 from kubectl_imagecache.usecases.patience import Tell
 from kubectl_imagecache.usecases.rebuild import abort
@@ -28,10 +29,11 @@ def traces(compute: BuildCompute) -> list[Trace]:
         Trace(Kind.DISK, d.name, d.build, "in use" if d.used else "unused", False, d.zone, _time(d.created))
         for d in disks
     ]
-    found += [
-        Trace(Kind.IMAGE, i.name, i.build, i.state.value, i.state is ImageState.READY, "", _time(i.created))
-        for i in images
-    ]
+    for image in images:
+        lasting, created = image.state is ImageState.READY, _time(image.created)
+        found.append(Trace(Kind.IMAGE, image.name, image.build, image.state.value, lasting, "", created))
+        if link := own_link(image.name, image.description):
+            found.append(Trace(Kind.RECORD, link.url, image.build, f"of {image.name}", lasting, "", created))
     return sorted(found, key=lambda trace: (trace.build, trace.kind.value, trace.name))
 
 
