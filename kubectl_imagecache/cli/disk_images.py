@@ -130,7 +130,8 @@ def gc(
     \b
     In use is what a node pool, a ComputeClass, an instance template or a disk of
     the project names, in all locations. ComputeClasses are read through the
-    kubeconfig's contexts; where one can't be read, nothing is changed.
+    kubeconfig's contexts; where one can't be read, nothing is changed. With a
+    disk image that is deleted goes its record in Cloud Storage, if it has one.
     """
     from kubectl_imagecache.cli.connect import inside
     from kubectl_imagecache.clients.compute_images import DiskImages

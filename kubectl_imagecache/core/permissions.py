@@ -119,13 +119,14 @@ COMMANDS: dict[str, tuple[Grant, ...]] = {
 BESIDES = (
     ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser", "on the VM's service account, if it has one"),
     ("storage.objects.create", "roles/storage.objectUser", "on the bucket of `--contents-url` or `--gcs-path`"),
-    ("storage.objects.delete", "roles/storage.objectUser", "to take the record of a failed build away again"),
+    ("storage.objects.get", "roles/storage.objectViewer", "to read records there, for every command that shows them"),
+    ("storage.objects.delete", "roles/storage.objectUser", "to take a record away with its build or disk image"),
     ("serviceusage.services.get", "roles/serviceusage.serviceUsageViewer", "to see whether APIs are enabled"),
     ("orgpolicy.policy.get", "roles/orgpolicy.policyViewer", "to see the organization's policies"),
     ("secretmanager.versions.get", "roles/secretmanager.viewer", "to see that a registry's secret is there"),
     ("iam.serviceAccounts.get", "roles/iam.serviceAccountViewer", "to see that the VM's account may be used"),
 )
-"""Of `rebuild`: permission, role, what for. Without those to see something it goes unchecked, which is said."""
+"""Of `rebuild` and `disks`: permission, role, what for. Without those to see something it goes unchecked, which is said."""
 
 
 def permissions_of(command: str) -> frozenset[str]:
@@ -144,6 +145,6 @@ def text() -> str:
         exact = ",".join(sorted(permissions_of(command)))
         custom = f"    gcloud iam roles create ROLE --project PROJECT --permissions {exact}"
         parts.append(f"### {command}\n\n" + "\n".join(lines) + f"\n\nor, no more than is needed:\n\n{custom}\n")
-    parts.append("### Besides, for `rebuild`\n\n| Permission | Role | |\n|---|---|---|\n")
+    parts.append("### Besides, for `rebuild` and `disks`\n\n| Permission | Role | |\n|---|---|---|\n")
     parts[-1] += "".join(f"| `{permission}` | `{role}` | {why} |\n" for permission, role, why in BESIDES)
     return "\n".join(parts)

@@ -11,6 +11,7 @@ import pytest
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault
 from tests.cli.conftest import Program
+from tests.cli.records import stored_record
 from tests.cli.test_rebuild import Killer
 
 IMAGES = "projects/sandbox-project/global/images"
@@ -31,6 +32,12 @@ def add(sandbox: Sandbox, name: str, days: int, family: str = "web", **fields: A
         )
         image = {"name": name, "family": family, "creationTimestamp": made, "labels": OURS, **fields}
         sandbox.cloud.add_image(image)
+
+
+def add_over(sandbox: Sandbox, name: str, **fields: Any) -> None:
+    """A disk image of a build of ours whose grace is over."""
+    labels = OURS | {"imagecache-deprecated": "1760000000"}
+    add(sandbox, name, 12, deprecated={"state": "DEPRECATED"}, **{"labels": labels, **fields})
 
 
 def gc(program: Program, env: Mapping[str, str], *args: str) -> dict[str, tuple[str, str]]:
@@ -163,13 +170,7 @@ def test_a_gc_that_was_killed_anywhere_is_ended_by_another(program: Program) -> 
         faults = sandbox.world.faults
         for at in range(1, 10):
             add(sandbox, "web-a", 10)
-            add(
-                sandbox,
-                "web-b",
-                12,
-                deprecated={"state": "DEPRECATED"},
-                labels=OURS | {"imagecache-deprecated": "1760000000"},
-            )
+            add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
             killer = Killer(at=at)
             sandbox.world.faults = killer
             process = subprocess.Popen(
@@ -185,22 +186,16 @@ def test_a_gc_that_was_killed_anywhere_is_ended_by_another(program: Program) -> 
             assert again.returncode == 0, again.stderr
             assert image(sandbox, "web-a")["deprecated"]["state"] == "DEPRECATED"
             assert "imagecache-deprecated" in image(sandbox, "web-a")["labels"]
-            assert "web-b" not in names(sandbox)
+            assert ("web-b" in names(sandbox), sandbox.cloud.state.objects) == (False, {})
             if ended != -signal.SIGKILL:
-                assert at == 4
+                assert at == 5
                 return
         raise AssertionError("it never came to its end")
 
 
 def test_what_is_made_again_meanwhile_is_left(program: Program) -> None:
     with shelf() as sandbox:
-        add(
-            sandbox,
-            "web-b",
-            12,
-            deprecated={"state": "DEPRECATED"},
-            labels=OURS | {"imagecache-deprecated": "1760000000"},
-        )
+        add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
 
         class Swap(type(sandbox.world.faults)):  # type: ignore[misc]
             def strike(self, service: str, method: str, target: str) -> Fault | None:
@@ -211,7 +206,51 @@ def test_what_is_made_again_meanwhile_is_left(program: Program) -> None:
         sandbox.world.faults = Swap()
         found = program.imagecache("disks", "gc", "--keep", "1", "--yes", **sandbox.env())
         assert (found.returncode, found.stderr) == (1, f"web-b: left: {IMAGES}/web-b has changed meanwhile\n")
-        assert "web-b" in names(sandbox)
+        assert "web-b" in names(sandbox) and sandbox.cloud.state.objects
+
+
+def test_a_record_in_cloud_storage_goes_with_its_disk_image(program: Program) -> None:
+    with shelf() as sandbox:
+        add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
+        ((_, name),) = sandbox.cloud.state.objects
+        shown = program.imagecache("disks", "gc", "--keep", "1", **sandbox.env())
+        assert f"With them from Cloud Storage: gs://records/{name}." in shown.stdout
+        assert len(sandbox.cloud.state.objects) == 1
+        done = program.imagecache("disks", "gc", "--keep", "1", "--yes", "-o", "json", **sandbox.env())
+        assert done.stderr == f"web-b: deleted its record gs://records/{name}\nweb-b: deleted\n"
+        records = [item["record"] for item in json.loads(done.stdout)["items"] if item["record"]]
+        assert records == [f"gs://records/{name}"]
+        assert ("web-b" in names(sandbox), sandbox.cloud.state.objects) == (False, {})
+
+
+def test_a_record_that_cant_be_reached_is_named_and_its_disk_image_goes(program: Program) -> None:
+    for permission in ("storage.objects.get", "storage.objects.delete"):
+        with shelf() as sandbox:
+            add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
+            ((_, name),) = sandbox.cloud.state.objects
+            sandbox.cloud.deny(permission)
+            done = program.imagecache("disks", "gc", "--keep", "1", "--yes", **sandbox.env())
+            url = f"gs://records/{name}"
+            stays = f"web-b: its record {url} stays: not permitted: {permission} on {url}\n"
+            assert (done.returncode, done.stderr) == (0, stays + "web-b: deleted\n")
+            assert "web-b" not in names(sandbox) and sandbox.cloud.state.objects
+
+
+def test_a_description_has_nothing_deleted_but_the_disk_images_own_record(program: Program) -> None:
+    with shelf() as sandbox:
+        ours = stored_record(sandbox, "web-b")
+        add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b", name="payroll.json"))
+        add_over(sandbox, "web-c", description=ours)
+        add_over(sandbox, "web-d", description=stored_record(sandbox, "web-d", b"no record"))
+        add_over(sandbox, "web-e", description=stored_record(sandbox, "web-e").replace("sha256:", "sha256:0")[:-2])
+        theirs = {"imagecache-deprecated": "1760000000"}
+        add_over(sandbox, "web-f", description=stored_record(sandbox, "web-f"), labels=theirs)
+        before = dict(sandbox.cloud.state.objects)
+        done = program.imagecache("disks", "gc", "--keep", "1", "--family", "web", "--yes", **sandbox.env())
+        assert done.returncode == 0, done.stderr
+        assert "web-d: its record gs://records/ours/web-d-" in done.stderr
+        assert not {"web-b", "web-c", "web-d", "web-e", "web-f"} & set(names(sandbox))
+        assert sandbox.cloud.state.objects == before
 
 
 def test_a_disk_image_is_described_with_its_contents_and_its_users(program: Program) -> None:

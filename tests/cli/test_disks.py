@@ -7,6 +7,7 @@ import subprocess
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
+from tests.cli.records import stored_record
 from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left
 
 
@@ -53,9 +54,40 @@ def test_finished_disk_images_and_names_that_are_not_ours_are_never_swept(progra
             sandbox.cloud.add_image(pending)
         swept = program.imagecache("disks", "sweep", "--older-than", "0s", "--yes", **sandbox.env())
         assert swept.returncode == 0, swept.stderr
-        assert swept.stderr == ""
+        assert swept.stderr == "warning: backup stays: not a name that builds have\n"
         names = program.imagecache("disks", "list", "-o", "name", **sandbox.env()).stdout.split()
         assert names == ["disk-image/theirs", "disk-image/finished"]
+
+
+def test_the_record_of_an_unfinished_disk_image_is_listed_and_swept_with_it(program: Program) -> None:
+    with cloud() as sandbox:
+        build = "imagecache-0123456789ab"
+        with sandbox.world.lock:
+            half = {"name": "half", "status": "FAILED", "description": stored_record(sandbox, "half")}
+            sandbox.cloud.add_image(half | {"labels": {"imagecache-build": build}})
+        ((bucket, name),) = sandbox.cloud.state.objects
+        listed = program.imagecache("disks", "sweep", "--older-than", "0s", "-o", "name", **sandbox.env())
+        assert listed.stdout == f"disk-image/half\nrecord/gs://{bucket}/{name}\n"
+        assert len(sandbox.cloud.state.objects) == 1
+        swept = program.imagecache("disks", "sweep", "--older-than", "0s", "--yes", **sandbox.env())
+        assert swept.stderr == f"removed record gs://{bucket}/{name}\nremoved disk image half\n"
+        assert (left(sandbox), sandbox.cloud.state.objects) == ([], {})
+
+
+def test_a_record_that_may_not_be_removed_keeps_no_sweep_from_its_end(program: Program) -> None:
+    with cloud() as sandbox:
+        with sandbox.world.lock:
+            half = {"name": "half", "status": "FAILED", "description": stored_record(sandbox, "half")}
+            sandbox.cloud.add_image(half | {"labels": {"imagecache-build": "imagecache-0123456789ab"}})
+        ((bucket, name),) = sandbox.cloud.state.objects
+        sandbox.cloud.deny("storage.objects.delete")
+        swept = program.imagecache("disks", "sweep", "--older-than", "0s", "--yes", **sandbox.env())
+        url = f"gs://{bucket}/{name}"
+        assert (swept.returncode, swept.stderr) == (
+            0,
+            f"warning: record {url} stays: not permitted: storage.objects.delete on {url}\nremoved disk image half\n",
+        )
+        assert left(sandbox) == []
 
 
 def test_a_sandbox_of_their_own_shows_what_builds_made_and_that_nothing_is_left(program: Program) -> None:
