@@ -126,7 +126,7 @@ BESIDES = (
     ("secretmanager.versions.get", "roles/secretmanager.viewer", "to see that a registry's secret is there"),
     ("iam.serviceAccounts.get", "roles/iam.serviceAccountViewer", "to see that the VM's account may be used"),
 )
-"""Of `rebuild` and `disks`: permission, role, what for. Without those to see something it goes unchecked, which is said."""
+"""Of `rebuild` and `disks`: permission, role, what for. What can't be seen for want of one is left, which is said."""
 
 
 def permissions_of(command: str) -> frozenset[str]:
