@@ -31,7 +31,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_decide import repin, shown_by_label
-from kubectl_imagecache.core.roll_drain import drain
+from kubectl_imagecache.core.roll_drain import drain, gate, workload
 from kubectl_imagecache.core.roll_timing import in_time
 
 MANAGER = "kubectl-imagecache"
@@ -55,6 +55,10 @@ class Change:
     """Cache disks that the class has since."""
     back: bool = False
     """It went back to `former`."""
+    began: datetime | None = None
+    """Since when pods move: before `since` where this change goes on with, or back on, one that had not ended."""
+    by_time: bool = False
+    """Labels can't tell all nodes that are to go: so do those from before `since` that don't show the new disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,10 @@ def change_of(found: Mapping[str, Any]) -> Change | None:
         left, to = (
             frozenset(DiskImageRef(str(project), str(name)) for project, name in said[key]) for key in ("left", "to")
         )
-        return Change(since, former, left, to, bool(said.get("back"))) if since.tzinfo else None
+        began = datetime.fromisoformat(str(said.get("began") or said["since"]))
+        by_time = bool(said.get("byTime", not _told_by_label(left)))
+        change = Change(since, former, left, to, bool(said.get("back")), began, by_time)
+        return change if since.tzinfo and began.tzinfo else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -107,7 +114,17 @@ def changed(view: ClassView, step: EditClass) -> dict[str, Any]:
     # Nodes of a roll that was never finished go, too.
     unfinished = (before.left | before.to) & seen if before else frozenset()
     left = (_caches(rules, view.project) | unfinished) - to
-    change = Change(view.now, former, left, to, back=step.disk is None)
+    # Of nodes without any cache disk, those that a roll has not yet replaced are still to go.
+    older = before is not None and before.by_time and bool(to) and bool(old_nodes(view))
+    change = Change(
+        view.now,
+        former,
+        left,
+        to,
+        back=step.disk is None,
+        began=_moving_since(view) or view.now,
+        by_time=older or not _told_by_label(left),
+    )
     spec = {} if made == rules and classes.owners_of_rules(found, MANAGER) else {"spec": {"priorities": made}}
     return {
         "apiVersion": classes.API,
@@ -145,13 +162,12 @@ def old_nodes(view: ClassView) -> tuple[RollNode, ...]:
     wanted = _caches(rules, view.project)
     # Pools made by hand keep the disk image that they have: their nodes would come back as they were.
     by_hand = {str(pool) for rule in rules for pool in rule.get("nodepools") or ()}
-    by_label = bool(change.left) and all(map(shown_by_label, change.left))
     return tuple(
         node
         for node in view.nodes
         if node.pool not in by_hand
         and not node.disks & wanted
-        and (node.disks & change.left or (not by_label and (node.created is None or node.created <= change.since)))
+        and (node.disks & change.left or (change.by_time and (node.created is None or node.created <= change.since)))
     )
 
 
@@ -162,7 +178,7 @@ def split(plan: RollPlan, view: ClassView) -> tuple[RollView, RollPool, RollPool
     left = tuple(sorted(change.left)) if change else ()
     since = change.since if change else view.now
     old = RollPool(f"the old nodes of {view.name}", "RUNNING", left)
-    origin = Origin(plan.pool, "", OFF, since, 0)
+    origin = Origin(plan.pool, "", OFF, (change.began if change else None) or since, 0)
     new = RollPool(f"the new nodes of {view.name}", "RUNNING", wanted, origin=origin)
     going = {node.name for node in old_nodes(view)}
     nodes = tuple(replace(node, pool=old.name if node.name in going else new.name) for node in view.nodes)
@@ -224,14 +240,22 @@ def _moved(plan: RollPlan, view: ClassView) -> Step:
     if bare is not None:
         return Stop(f"{bare.name} is Ready and does not have the disk's label", "see the node, or --rollback")
     step = repin(plan, rolled, old, new, asked=goes_back(plan, view)) or drain(plan, rolled, old, new)
-    if step is not None:
-        return step
-    back = bool((change := change_of(view.found or {})) and change.back)
-    disks = ", ".join(sorted(disk.name for disk in new.disks)) or "no cache disk"
+    return step or _at_rest(plan, view, workload(rolled, new), new.disks)
+
+
+def _at_rest(plan: RollPlan, view: ClassView, pods: list[RollPod], has: tuple[DiskImageRef, ...]) -> Step:
+    """What is still waited for once the old nodes are empty; PODS are on the others, which have the cache disks HAS."""
+    change = change_of(view.found or {})
+    back = change is not None and change.back
+    waited = (view.now - max(plan.began or view.now, change.since if change else view.now)).total_seconds()
+    # Evicted on the way there, from nodes that are no longer to go: no gate knows of their replacements yet.
+    ending = [pod for pod in pods if pod.leaving] if back and plan.gate else []
+    if ending and waited <= plan.gate_timeout_s:
+        return Wait(f"{len(ending)} evicted pods are ending, such as {ending[0]}")
+    disks = ", ".join(sorted(disk.name for disk in has)) or "no cache disk"
     going = old_nodes(view)
     if not going:
         return Done(f"ComputeClass {view.name} has {disks}, and so have its nodes", back)
-    waited = (view.now - max(plan.began or view.now, change.since if change else view.now)).total_seconds()
     if waited > plan.ready_timeout_s:
         return Done(f"ComputeClass {view.name} has {disks}; {len(going)} empty nodes are left to the autoscaler", back)
     return Wait(f"the autoscaler takes {len(going)} empty nodes away, such as {going[0].name}", 60)
@@ -252,6 +276,20 @@ def _bare(view: ClassView) -> RollNode | None:
     return None
 
 
+def _moving_since(view: ClassView) -> datetime | None:
+    """Since when the last change of the class moves pods, if not all that it moved have come to rest."""
+    change = change_of(view.found or {})
+    if change is None:
+        return None
+    plan = RollPlan(f"class.{view.name}")
+    rolled, old, new = split(plan, view)
+    return change.began if old_nodes(view) or gate(plan, rolled, old, new) is not None else None
+
+
+def _told_by_label(left: frozenset[DiskImageRef]) -> bool:
+    return bool(left) and all(map(shown_by_label, left))
+
+
 def _caches(rules: list[dict[str, Any]], project: str) -> frozenset[DiskImageRef]:
     return frozenset(disk for rule in rules for disk in classes.cache_disks(rule, project))
 
@@ -263,6 +301,8 @@ def _packed(change: Change) -> str:
         "left": [[disk.project, disk.name] for disk in sorted(change.left)],
         "to": [[disk.project, disk.name] for disk in sorted(change.to)],
         "back": change.back,
+        "byTime": change.by_time,
+        "began": (change.began or change.since).isoformat(),
     }
     return json.dumps(said, separators=(",", ":"))
 

@@ -46,7 +46,7 @@ from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause
 
 REPEATS = 3
-"""How often a GKE operation of one kind may fail in a run."""
+"""How often a GKE operation of one kind may fail in a run, and a node be asked to go in vain."""
 POLL_S, POLL_MOST_S, POLL_SHARE = 2.0, 10.0, 0.02
 """Between two looks at a GKE operation: a share of the time that it has taken, from 2 to 10 s."""
 ASK_AGAIN_S = 5.0
@@ -92,6 +92,12 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
 
 
 def _remove(tools: Tools, view: RollView, run: Run, step: Remove) -> None:
+    for node in step.nodes:
+        key = f"remove {node}"
+        if run.failed.get(key, 0) >= REPEATS:
+            why = f"{node} of {step.pool} is still there after {REPEATS} requests to delete it"
+            raise Stopped(why, f"see why with: gcloud compute instance-groups managed list-errors; {AGAIN}")
+        run.failed[key] = run.failed.get(key, 0) + 1
     # First the mark: who comes after a crash must not let pods onto a node that goes.
     mark = {REMOVING: view.now.isoformat()}
     each(tools, lambda node: tools.kube.patch_node(node, mark), step.nodes)

@@ -28,6 +28,7 @@ from kubectl_imagecache.core.roll import (
     Step,
     Stop,
     Uncordon,
+    Wait,
 )
 
 START = datetime(2026, 1, 15, 9, tzinfo=timezone.utc)
@@ -56,6 +57,8 @@ class World:
     below_budget: list[str] = field(default_factory=list)
     refused: bool = False
     """A node was not made because no allowlist names its disk image."""
+    meddled: list[str] = field(default_factory=list)
+    """Nodes with the class's present disk that were cordoned."""
 
     def view(self, blocked: dict[str, Blocked]) -> ClassView:
         allowlists = ({"spec": {"allowedResourcePatterns": list(self.patterns)}},)
@@ -75,8 +78,12 @@ class World:
         self.count += 1
         return f"n{self.count}"
 
+    def disks(self) -> frozenset[DiskImageRef]:
+        """Those that new nodes get."""
+        return frozenset(classes.cache_disks(classes.rules(self.found)[0], "p"))
+
     def add_node(self) -> None:
-        disks = frozenset(classes.cache_disks(classes.rules(self.found)[0], "p"))
+        disks = self.disks()
         if not all(classes.allowed(disk, ({"spec": {"allowedResourcePatterns": self.patterns}},)) for disk in disks):
             self.refused = True
             return
@@ -108,7 +115,7 @@ class World:
             elif not pod.ready and self.random.random() < 0.7:
                 self.pods[uid] = replace(pod, ready=True)
         for name in [name for name in self.nodes if not any(pod.node == name for pod in self.pods.values())]:
-            if self.random.random() < 0.2:
+            if self.random.random() < 0.5:
                 del self.nodes[name]
 
     def take(self, step: Step | ClassStep, blocked: dict[str, Blocked], most: int) -> None:
@@ -121,7 +128,10 @@ class World:
             self.patterns += [classes.exactly(disk) for disk in step.disks]
         elif isinstance(step, Cordon | Uncordon | Mark):
             for name in [name for name in step.nodes if name in self.nodes][:most]:
-                self.nodes[name] = self._marked(step, self.nodes[name])
+                node = self.nodes[name]
+                if isinstance(step, Cordon) and node.disks and node.disks <= self.disks():
+                    self.meddled.append(name)
+                self.nodes[name] = self._marked(step, node)
         elif isinstance(step, Evict):
             for pod in step.pods[:most]:
                 self._evict(pod, blocked)
@@ -159,7 +169,8 @@ def run(world: World, plan: RollPlan, crash_at: int, calls: int = 0) -> Step | C
         if isinstance(step, Done | Stop):
             return step
         world.take(step, blocked, calls if number == crash_at else 1000)
-        world.pass_time(5)
+        # Windows are days apart.
+        world.pass_time(max(5, step.seconds) if isinstance(step, Wait) else 5)
         if number == crash_at:
             return None
     raise AssertionError(f"no end: {step}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,16 @@ from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.class_roll import MARK, ClassView, change_of, changed, decide, old_nodes
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import Done, EditClass, RollNode, RollPlan, Stop
+from kubectl_imagecache.core.windows import parse_window
 from tests.core.class_world import NEW, OLD, START, World, build, rule, run
 
+THIRD = DiskImageRef("p", "cache-3")
 OWNERS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
     st.integers(0, 4).flatmap(lambda replicas: st.tuples(st.just(replicas), st.integers(0, replicas))),
 )
+EXAMPLES = int(os.environ.get("ROLL_EXAMPLES", "80"))
+WINDOWS = st.sampled_from([(), (parse_window("Mon-Sun 09:00-09:40"),), (), (parse_window("12:00-13:00"),)])
 CRASHES = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 3)), max_size=4)
 WORLDS = st.builds(build, st.integers(0, 10**6), OWNERS, st.booleans())
 PLANS = st.builds(
@@ -26,38 +31,47 @@ PLANS = st.builds(
     max_unavailable=st.integers(1, 3),
     gate=st.booleans(),
     drain_timeout_s=st.just(300.0),
+    windows=WINDOWS,
 )
 
 
-def disks_of(world: World) -> set[DiskImageRef]:
-    return {disk for node in world.nodes.values() for disk in node.disks}
-
-
-def check_end(world: World, disk: DiskImageRef | None) -> None:
+def check_harmless(world: World) -> None:
+    """What holds at any time: nobody fell below a budget, nodes could be made, and only disks of the rules changed."""
     assert world.below_budget == []
     assert not world.refused
+    assert world.meddled == []
+    assert [{**one, "storage": None} for one in classes.rules(world.found)] == [
+        {"machineFamily": "n2", "storage": None}
+    ]
+
+
+def check_end(world: World, disk: DiskImageRef | None, gate: bool) -> None:
+    check_harmless(world)
+    assert not gate or all(pod.ready for pod in world.pods.values())
     assert [classes.cache_disks(one, "p") for one in classes.rules(world.found)] == [(disk,) if disk else ()]
-    assert disks_of(world) <= ({disk} if disk else set())
+    assert {node.disks for node in world.nodes.values()} <= {frozenset({disk} if disk else ())}
     assert not any(node.cordoned or node.marks for node in world.nodes.values())
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(WORLDS, PLANS, CRASHES)
 def test_whatever_happens_the_roll_of_a_class_ends_harmlessly_and_can_always_be_finished(
     world: World, plan: RollPlan, crashes: list[tuple[int, int]]
 ) -> None:
     for step, calls in crashes:
         run(world, plan, step, calls)
+        check_harmless(world)
     end = run(world, plan, -1)
+    check_harmless(world)
     if isinstance(end, Stop):
         # What holds it up is a budget without room.
         world.budgets = dict.fromkeys(world.budgets, 0)
         end = run(world, plan, -1)
     assert isinstance(end, Done), end
-    check_end(world, NEW)
+    check_end(world, NEW, plan.gate)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(WORLDS, PLANS, st.integers(0, 40), st.integers(0, 3), CRASHES)
 def test_a_rollback_from_anywhere_gives_the_class_and_its_nodes_the_former_disk(
     world: World, plan: RollPlan, turn: int, calls: int, crashes: list[tuple[int, int]]
@@ -67,13 +81,31 @@ def test_a_rollback_from_anywhere_gives_the_class_and_its_nodes_the_former_disk(
     back = replace(plan, back=True, disk=None)
     for step, done in crashes:
         run(world, back, step, done)
+        check_harmless(world)
     world.budgets = dict.fromkeys(world.budgets, 0)
     end = run(world, back, -1)
     if change_of(world.found) is None:
         assert isinstance(end, Stop)
         return
     assert isinstance(end, Done), end
-    check_end(world, cached[0] if cached else None)
+    check_end(world, cached[0] if cached else None, plan.gate)
+
+
+@settings(deadline=None, max_examples=EXAMPLES)
+@given(WORLDS, PLANS, st.lists(st.tuples(st.sampled_from([NEW, OLD, THIRD, None]), st.integers(0, 25)), max_size=4))
+def test_a_roll_that_others_gave_up_for_another_or_went_back_from_is_finished_all_the_same(
+    world: World, plan: RollPlan, others: list[tuple[DiskImageRef | None, int]]
+) -> None:
+    for disk, turn in others:
+        run(world, replace(plan, disk=disk, back=disk is None), turn, 1)
+        check_harmless(world)
+    world.budgets = dict.fromkeys(world.budgets, 0)
+    end = run(world, plan, -1)
+    if isinstance(end, Done) and end.back:
+        # Who began to go back goes all the way; what is wanted then is begun anew.
+        end = run(world, plan, -1)
+    assert isinstance(end, Done), end
+    check_end(world, NEW, plan.gate)
 
 
 def view(*rules: dict[str, Any], nodes: tuple[RollNode, ...] = (), annotations: Any = None) -> ClassView:
@@ -114,6 +146,15 @@ def test_nodes_of_a_roll_that_was_given_up_for_another_go_too() -> None:
     second = changed(half, EditClass("models", third))
     after = view(*second["spec"]["priorities"], nodes=nodes, annotations=second["metadata"]["annotations"])
     assert [node.name for node in old_nodes(after)] == ["cache-1", "cache-2"]
+
+
+def test_nodes_without_any_disk_that_a_roll_given_up_for_another_has_left_go_too() -> None:
+    nodes = (RollNode("bare", "nap", created=START), RollNode("first", "nap", disks=frozenset({OLD}), created=START))
+    first = changed(view(rule(), nodes=nodes[:1]), EditClass("models", OLD))
+    half = view(*first["spec"]["priorities"], nodes=nodes, annotations=first["metadata"]["annotations"])
+    second = changed(half, EditClass("models", NEW))
+    after = view(*second["spec"]["priorities"], nodes=nodes, annotations=second["metadata"]["annotations"])
+    assert [node.name for node in old_nodes(after)] == ["bare", "first"]
 
 
 def test_rules_that_stay_are_left_out_of_an_apply_only_where_somebody_else_has_them() -> None:

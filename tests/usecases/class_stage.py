@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from kubectl_imagecache.core.compute_class import CLASS_LABEL, exactly, secondary_disks
+from kubectl_imagecache.clients.kube import Kube
+from kubectl_imagecache.clients.kube.classes import ClassKube
+from kubectl_imagecache.clients.kube.options import KubeOptions
+from kubectl_imagecache.core.class_roll import MANAGER, change_of
+from kubectl_imagecache.core.compute_class import CLASS_LABEL, exactly, patterns, secondary_disks
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from tests.usecases.roll_stage import NEW, OLD, budget, controller
+from kubectl_imagecache.sandbox.scenarios.stage import PROJECT
+from kubectl_imagecache.usecases.class_roll import ClassTools
+from tests.usecases.roll_stage import NEW, OLD, budget, controller, tools
 
 NAME = "models"
 CACHE = "CONTAINER_IMAGE_CACHE"
@@ -40,6 +47,24 @@ def class_stage(sandbox: Sandbox, replicas: int = 3) -> None:
     sandbox.kube.create(budget("front", replicas - 1))
     with sandbox.world.lock:
         sandbox.world.clock.advance(900)
+
+
+def class_tools(sandbox: Sandbox, home: Path, timeout_s: float | None = None) -> ClassTools:
+    """What the roll of the class works with, in virtual time; TIMEOUT_S for one answer (real)."""
+    mine = tools(sandbox, [], home, timeout_s=timeout_s, rolled=f"class.{NAME}")
+    kube = Kube.connect(
+        KubeOptions(request_timeout_s=timeout_s), {**sandbox.env(), "HOME": str(home)}, home, mine.clock
+    )
+    return ClassTools(mine, ClassKube(kube.transport), NAME, PROJECT)
+
+
+def class_note(sandbox: Sandbox) -> dict[str, Any]:
+    """What the roll has written down: its note on the class, and what its own allowlist allows."""
+    (found,) = sandbox.kube.objects("ComputeClass")
+    note = change_of(found)
+    lists = [one for one in sandbox.kube.objects("GCPResourceAllowlist") if one["metadata"]["name"] == MANAGER]
+    said = {"to": sorted(disk.name for disk in note.to), "back": note.back} if note else {}
+    return {**said, "allowed": [text for one in lists for text in patterns(one)]}
 
 
 def class_state(sandbox: Sandbox) -> dict[str, Any]:

@@ -81,9 +81,14 @@ def budget(name: str, least: int) -> dict[str, Any]:
 
 
 def tools(
-    sandbox: Sandbox, events: list[RollEvent], home: Path, who: str = "me@here/1", timeout_s: float | None = None
+    sandbox: Sandbox,
+    events: list[RollEvent],
+    home: Path,
+    who: str = "me@here/1",
+    timeout_s: float | None = None,
+    rolled: str = "web",
 ) -> Tools:
-    """What a roll works with, in virtual time, its retries too; TIMEOUT_S for one answer (real)."""
+    """What the roll of ROLLED works with, in virtual time, its retries too; TIMEOUT_S for one answer (real)."""
     env = {**sandbox.env(), "HOME": str(home)}
     clock = work_clock(env)
     transport = Kube.connect(KubeOptions(request_timeout_s=timeout_s), env, home, clock).transport
@@ -93,7 +98,7 @@ def tools(
     gke = RollGke(
         GoogleHttp.from_env(env, Http(Limits(read_s=timeout_s) if timeout_s else Limits(), env=env, pace=pace)), target
     )
-    lock = Lock(kube, clock, "web", who)
+    lock = Lock(kube, clock, rolled, who)
     lock.take()
     return Tools(kube, gke, clock, lock, events.append, probes=ProbeKube(transport))
 

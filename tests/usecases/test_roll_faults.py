@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kubectl_imagecache.core.roll import Done, Evict, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import KINDS, Fault, Faults
-from kubectl_imagecache.usecases.roll import roll
-from kubectl_imagecache.usecases.roll_tools import Interrupted, Tools
-from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of, tools
+from kubectl_imagecache.usecases.roll_tools import Stopped
+from tests.usecases.roll_stage import settings
+from tests.usecases.roll_ways import TIMEOUT_S, WAYS
 
-STRIDE = int(os.environ.get("ROLL_FAULT_STRIDE", "41"))
-ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
-AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
+STRIDE = int(os.environ.get("ROLL_FAULT_STRIDE", "83"))
 FAULTS = (
     Fault(kind="status", status=503),
     Fault(kind="status", status=503, applied=True),
@@ -26,10 +23,8 @@ FAULTS = (
     Fault(kind="reset"),
     Fault(kind="reset", applied=True),
     Fault(kind="truncate"),
-    Fault(kind="slow", seconds=0.9),
+    Fault(kind="slow", seconds=1.5 * TIMEOUT_S),
 )
-TIMEOUT_S = 0.6
-"""Shorter than what is slow takes."""
 assert {fault.kind for fault in FAULTS} == set(KINDS)
 
 
@@ -47,53 +42,54 @@ class At(Faults):
         return self._fault if late == 0 or (late > 0 and self._every and late % self._every == 0) else None
 
 
-def begin(sandbox: Sandbox, home: Path, back: bool) -> tuple[Tools, RollPlan, Done]:
-    """A roll that has not begun, or one that has evicted a pod and now goes BACK."""
-    stage(sandbox, nodes=1)
-    mine = tools(sandbox, [], home, timeout_s=TIMEOUT_S)
-    if not back:
-        return mine, RollPlan("web", NEW), Done("web is replaced by web-r2")
-    seen: list[RollEvent] = []
-    halted = replace(mine, say=seen.append, interrupted=lambda: any(isinstance(one.step, Evict) for one in seen[:-1]))
-    with pytest.raises(Interrupted):
-        roll(halted, RollPlan("web", NEW))
-    return mine, RollPlan("web", back=True), Done("web is as it was", back=True)
+def strikes(first: int) -> Iterator[tuple[int, Fault]]:
+    """Numbers of calls and faults, without an end: every STRIDEth of all, from the FIRST on."""
+    for count in itertools.count(first % STRIDE, STRIDE):
+        yield count // len(FAULTS) + 1, FAULTS[count % len(FAULTS)]
 
 
-def strikes(back: bool) -> Iterator[tuple[int, Fault]]:
-    """Numbers of calls and faults, without an end: every STRIDEth of all."""
-    count = 0
-    number = 0
-    while True:
-        number += 1
-        for fault in FAULTS:
-            count += 1
-            if count % STRIDE == int(back) % STRIDE:
-                yield number, fault
-
-
-@pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
-def test_a_fault_at_any_call_does_not_change_the_end(tmp_path: Path, back: bool) -> None:
-    struck = 0
-    for number, fault in strikes(back):
+@pytest.mark.parametrize("name", WAYS)
+def test_a_fault_at_any_call_does_not_change_the_end(tmp_path: Path, name: str) -> None:
+    way, struck = WAYS[name], 0
+    for number, fault in strikes(13 * list(WAYS).index(name)):
         with Sandbox(settings()) as sandbox:
-            mine, plan, end = begin(sandbox, tmp_path, back)
+            rest = way.begin(sandbox, tmp_path)
             faults = sandbox.world.faults = At(fault, number)
-            assert (number, fault, roll(mine, plan)) == (number, fault, end)
-            assert (number, fault, state_of(sandbox)) == (number, fault, AS_IT_WAS if back else ROLLED)
+            assert (number, fault, rest()) == (number, fault, way.end)
+            assert (number, fault, way.state(sandbox)) == (number, fault, way.final)
             if faults.seen < number:
                 break
             struck += 1
-    assert struck * STRIDE > 30 * len(FAULTS)
+    assert struck * STRIDE > 20 * len(FAULTS)
     print(f"{struck} faults struck")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.applied}")
-def test_a_fault_at_every_few_calls_does_not_change_the_end(tmp_path: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("name", ["pool", "batches", "class"])
+def test_a_fault_at_every_few_calls_changes_no_end_and_at_most_stops_a_run(
+    tmp_path: Path, name: str, fault: Fault
+) -> None:
+    way = WAYS[name]
     with Sandbox(settings()) as sandbox:
-        mine, plan, end = begin(sandbox, tmp_path, back=False)
+        rest = way.begin(sandbox, tmp_path)
         # A look takes some eleven calls: a server that is too slow within each of them is not to be worked with.
         sandbox.world.faults = At(fault, 1, every=17 if fault.kind == "slow" else 5)
-        assert roll(mine, plan) == end
+        try:
+            assert rest() == way.end
+        except Stopped:
+            # It was the same call each time: a roll gives up what never works.
+            sandbox.world.faults = Faults()
+            assert rest() == way.end
         sandbox.world.faults = Faults()
-        assert state_of(sandbox) == ROLLED
+        assert way.state(sandbox) == way.final
+
+
+def test_a_node_that_is_never_deleted_stops_a_roll_in_batches_and_a_second_run_ends_it(tmp_path: Path) -> None:
+    way = WAYS["batches"]
+    with Sandbox(settings()) as sandbox:
+        rest = way.begin(sandbox, tmp_path)
+        sandbox.world.faults = Faults([Fault(path="/deleteInstances", times=-1)])
+        with pytest.raises(Stopped, match=r"gke-empty-web-\S+ of web is still there after 3 requests to delete it"):
+            rest()
+        sandbox.world.faults = Faults()
+        assert (rest(), way.state(sandbox)) == (way.end, way.final)
