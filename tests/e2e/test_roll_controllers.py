@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_imagecache.core.roll import POOL_LABEL
+from kubectl_imagecache.core.pools import POOL_LABEL
 from tests.e2e import servers
 from tests.e2e.servers import Server
 from tests.e2e.test_roll import bind
