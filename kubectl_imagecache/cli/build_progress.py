@@ -1,11 +1,10 @@
-"""Says how far a build is: a bar on a terminal, plain lines into a pipe, or an event a line as JSON."""
+"""Says how far a build is: a bar on a terminal, lines into a pipe, or JSON (schemas/build-event.json)."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from shutil import get_terminal_size
 from typing import Any, TextIO
 
@@ -65,7 +64,7 @@ class Teller:
             self._drawn = 0
 
     def _json(self, name: str, fields: Mapping[str, Any]) -> None:
-        plain = {key: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for key, v in fields.items()}
+        plain = {key: _document(value) if isinstance(value, Progress) else value for key, value in fields.items()}
         self._out.write(json.dumps({"event": name, **plain}, ensure_ascii=True) + "\n")
         self._out.flush()
 
@@ -93,6 +92,18 @@ class Teller:
         elif int(share * 4) > self._quarter:
             self._quarter = int(share * 4)
             self._err.write(f"{text}\n")
+
+
+def _document(progress: Progress) -> dict[str, Any]:
+    return {
+        "phase": progress.phase,
+        "bytes": progress.bytes,
+        "of": progress.of,
+        "layersDone": progress.layers_done,
+        "layers": progress.layers,
+        "seconds": progress.at_s,
+        "images": [{"reference": i.reference, "bytes": i.bytes, "of": i.of} for i in progress.images],
+    }
 
 
 def _line(share: float, text: str, columns: int) -> str:

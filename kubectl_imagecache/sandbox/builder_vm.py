@@ -77,7 +77,14 @@ class _Run:
             self._images.append(replace(found, ref=parse(image["reference"])))
             chain_ids = [layer.chain_id for layer in found.layers]
             sizes = [layer.compressed or 0 for layer in found.layers]
-            self._say("image", image=image["reference"], bytes=found.compressed, layers=chain_ids, sizes=sizes)
+            self._say(
+                "image",
+                image=image["reference"],
+                manifest=image["digest"],
+                bytes=found.compressed,
+                layers=chain_ids,
+                sizes=sizes,
+            )
             known.update({layer.chain_id: layer for layer in found.layers})
         self._layers = list(known.values())
         total = sum(layer.compressed or 0 for layer in self._layers)

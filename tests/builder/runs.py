@@ -16,6 +16,7 @@ from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.core.survey import Survey
 from kubectl_imagecache.core.survey_wire import EVENT, Pieces
 from tests.builder.factories import Pushed
+from tests.schemas import follow
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -93,4 +94,7 @@ def run(arguments: Sequence[str], **environment: str) -> Run:
     )
     assert done.stderr == "", done.stderr
     events = [event for line in done.stdout.splitlines() if (event := read_event(line)) is not None]
+    for event in events:
+        if event.name != EVENT:
+            follow("build-event", {"event": event.name, **event.fields})
     return Run(done.returncode, events, done.stdout)

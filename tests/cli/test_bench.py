@@ -5,12 +5,10 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import jsonschema
 import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
@@ -19,6 +17,7 @@ from kubectl_imagecache.sandbox.scenarios.pulls import DISK, MODEL_SERVER
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from tests.cli.conftest import Program, start
 from tests.cli.test_roll import KillAt
+from tests.schemas import whole
 
 POOLS = ("--pool", "plain", "--pool", "streaming", "--pool", "cached")
 BENCH = ("--image", MODEL_SERVER, *POOLS)
@@ -41,14 +40,6 @@ def run(sandbox: Sandbox, home: Path, *args: str) -> tuple[int, str, str]:
     process = begin(sandbox, home, *args)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
-
-
-def document(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    schema = json.loads((files("kubectl_imagecache") / "schemas" / "bench-report.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(found)
-    return found
 
 
 def left(sandbox: Sandbox) -> dict[str, list[str]]:
@@ -87,7 +78,7 @@ def test_the_three_ways_come_out_near_the_public_figures(sandbox: Sandbox, tmp_p
     page = tmp_path / "b.html"
     code, out, err = run(sandbox, tmp_path, *BENCH, "--repeat", "2", "-o", "json", "--yes", "--html", str(page))
     assert code == 0, err
-    found = document(out)
+    found = whole(out)
     registry, streaming, disk = found["pools"]
     assert registry["firstSeconds"]["median"] == pytest.approx(55, rel=0.1)
     assert registry["laterSeconds"]["median"] == pytest.approx(43, rel=0.1)
@@ -106,7 +97,7 @@ def test_the_three_ways_come_out_near_the_public_figures(sandbox: Sandbox, tmp_p
 
 def test_nodes_that_have_the_image_are_said_and_not_counted(program: Program) -> None:
     found = program.imagecache("bench", *BENCH, "--sandbox=pulls", "-o", "json")
-    report = document(found.stdout)
+    report = whole(found.stdout)
     assert (found.returncode, pulls(report)) == (5, {"plain": 0, "streaming": 0, "cached": 0})
     assert {len(pool["skipped"]) for pool in report["pools"]} == {4}
     table = program.imagecache("bench", *BENCH, "--sandbox=pulls").stdout
@@ -119,20 +110,20 @@ def test_a_node_that_hides_the_image_is_found_out_by_the_kubelets_word(sandbox: 
     for node in sandbox.kube.objects("Node"):
         patch_status(sandbox, node["metadata"]["name"], {"images": []})
     code, out, _ = run(sandbox, tmp_path, *TWO, "--nodes", "4", "-o", "json")
-    assert (code, pulls(document(out))) == (5, {"plain": 3, "cached": 3})
+    assert (code, pulls(whole(out))) == (5, {"plain": 3, "cached": 3})
 
 
 def test_the_autoscaler_brings_fresh_nodes_where_there_are_none(sandbox: Sandbox, tmp_path: Path) -> None:
     code, out, err = run(sandbox, tmp_path, *TWO, "--nodes", "6", "--scale-up", "-o", "json")
     assert code == 0, err
-    assert pulls(document(out)) == {"plain": 6, "cached": 6}
+    assert pulls(whole(out)) == {"plain": 6, "cached": 6}
     assert left(sandbox) == NOTHING_LEFT
 
 
 def test_pools_are_made_for_the_experiment_and_deleted(sandbox: Sandbox, tmp_path: Path) -> None:
     code, out, err = run(sandbox, tmp_path, *MAKE, "--nodes", "2", "-o", "json")
     assert code == 0, err
-    found = document(out)
+    found = whole(out)
     assert pulls(found) == {"registry": 2, "streaming": 2, "disk": 2}
     assert [pool["method"] for pool in found["pools"]] == ["registry", "image streaming", "cache disk"]
     assert "6 nodes for about 0.6 hours, some $1.32" in err
@@ -157,20 +148,20 @@ def test_pools_that_differ_are_refused_unless_they_may(sandbox: Sandbox, tmp_pat
         "has e2-standard-4\nhint: choose like pools, or compare them --anyway\n"
     )
     code, out, _ = run(sandbox, tmp_path, *args, "--anyway", "-o", "json")
-    assert (code, [one["what"] for one in document(out)["differences"]]) == (0, ["machine type"])
+    assert (code, [one["what"] for one in whole(out)["differences"]]) == (0, ["machine type"])
 
 
 def test_without_google_nodes_labels_tell_the_pools_facts(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.cloud.deny("container.clusters.get")
     code, out, err = run(sandbox, tmp_path, *TWO, "-o", "json")
-    found = document(out)
+    found = whole(out)
     assert (code, pulls(found), found["pools"][0]["facts"]["knownFrom"]) == (0, {"plain": 1, "cached": 1}, "nodes")
     assert "warning: the pools' facts in GKE not read: not permitted: container.clusters.get" in err
 
 
 def test_an_image_that_is_not_there_is_given_up_and_nothing_stays(sandbox: Sandbox, tmp_path: Path) -> None:
     code, out, _ = run(sandbox, tmp_path, "--image", f"{MODEL_SERVER}9", "--pool", "plain", "--yes", "-o", "json")
-    (plain,) = document(out)["pools"]
+    (plain,) = whole(out)["pools"]
     assert (code, plain["pulls"], left(sandbox)) == (5, 0, NOTHING_LEFT)
     assert "not found" in plain["givenUp"]
 
@@ -184,14 +175,14 @@ def test_who_is_asked_to_end_shows_what_there_is_and_leaves_nothing(
         assert process.poll() is None
     process.send_signal(sign)
     out, _ = process.communicate(timeout=60)
-    found = document(out)
+    found = whole(out)
     assert (process.returncode, found["endedEarly"], left(sandbox)) == (130, "interrupted", NOTHING_LEFT)
     assert sum(pulls(found).values()) < 12
 
 
 def test_a_pull_that_never_ends_is_given_up_after_its_time(sandbox: Sandbox, tmp_path: Path) -> None:
     code, out, _ = run(sandbox, tmp_path, *TWO, "--timeout", "20s", "-o", "json")
-    plain, cached = document(out)["pools"]
+    plain, cached = whole(out)["pools"]
     assert (code, plain["pulls"], cached["pulls"], left(sandbox)) == (5, 0, 1, NOTHING_LEFT)
     assert plain["givenUp"] == "nothing came of it in 20 s: it is still being pulled"
 
@@ -242,7 +233,7 @@ def go_on(sandbox: Sandbox, home: Path, args: tuple[str, ...], moment: int, swep
     else:
         code, out, err = run(sandbox, home, *args, "-o", "json")
         assert (moment, code) == (moment, 0), err
-        assert (moment, set(pulls(document(out)).values())) == (moment, {1})
+        assert (moment, set(pulls(whole(out)).values())) == (moment, {1})
     assert (moment, left(sandbox)) == (moment, NOTHING_LEFT)
 
 
@@ -265,7 +256,7 @@ def test_a_run_that_asks_for_something_else_is_swept_and_not_gone_on_with(sandbo
     faults.pid = 0
     (job,) = left(sandbox)["jobs"]
     code, out, _ = run(sandbox, tmp_path, *TWO, "--nodes", "2", "-o", "json")
-    assert (code, document(out)["run"] != job.rpartition("-")[2], left(sandbox)) == (0, True, NOTHING_LEFT)
+    assert (code, whole(out)["run"] != job.rpartition("-")[2], left(sandbox)) == (0, True, NOTHING_LEFT)
 
 
 def test_the_cluster_itself_removes_a_run_that_nobody_comes_back_to(sandbox: Sandbox, tmp_path: Path) -> None:

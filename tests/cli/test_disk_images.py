@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from kubectl_imagecache.sandbox.faults import Fault
 from tests.cli.conftest import Program
 from tests.cli.records import stored_record
 from tests.cli.test_rebuild import Killer
+from tests.schemas import whole
 
 IMAGES = "projects/sandbox-project/global/images"
 OURS = {"imagecache-build": "imagecache-0123456789ab"}
@@ -43,7 +43,7 @@ def add_over(sandbox: Sandbox, name: str, **fields: Any) -> None:
 def gc(program: Program, env: Mapping[str, str], *args: str) -> dict[str, tuple[str, str]]:
     found = program.imagecache("disks", "gc", "-o", "json", *args, **env)
     assert found.returncode == 0, found.stderr
-    items = json.loads(found.stdout)["items"]
+    items = whole(found.stdout)["items"]
     return {item["image"].rpartition("/")[2]: (item["action"], item["why"]) for item in items}
 
 
@@ -218,7 +218,7 @@ def test_a_record_in_cloud_storage_goes_with_its_disk_image(program: Program) ->
         assert len(sandbox.cloud.state.objects) == 1
         done = program.imagecache("disks", "gc", "--keep", "1", "--yes", "-o", "json", **sandbox.env())
         assert done.stderr == f"web-b: deleted its record gs://records/{name}\nweb-b: deleted\n"
-        records = [item["record"] for item in json.loads(done.stdout)["items"] if item["record"]]
+        records = [item["record"] for item in whole(done.stdout)["items"] if item["record"]]
         assert records == [f"gs://records/{name}"]
         assert ("web-b" in names(sandbox), sandbox.cloud.state.objects) == (False, {})
 
@@ -266,9 +266,7 @@ def test_a_disk_image_is_described_with_its_contents_and_its_users(program: Prog
         ("disk size", "6"),
     ]
     assert next(value for field, value in rows if field == "used by") == "node pool stale/web"
-    document = json.loads(
-        program.imagecache("disks", "describe", f"{IMAGES}/web-2025-11", "--sandbox", "-o", "json").stdout
-    )
+    document = whole(program.imagecache("disks", "describe", f"{IMAGES}/web-2025-11", "--sandbox", "-o", "json").stdout)
     assert [held["image"].rpartition("/")[2] for held in document["images"]] == [
         "envoy:v1.31.2",
         "opentelemetry-collector-contrib:0.112.0",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 
@@ -9,6 +8,7 @@ from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
 from tests.cli.records import stored_record
 from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left
+from tests.schemas import whole
 
 
 def leave_a_vm(program: Program, sandbox: Sandbox) -> str:
@@ -31,7 +31,7 @@ def test_what_a_build_has_left_is_listed_and_swept_only_when_asked(program: Prog
     with cloud() as sandbox:
         build = leave_a_vm(program, sandbox)
         listed = program.imagecache("disks", "list", "-o", "json", **sandbox.env())
-        items = json.loads(listed.stdout)["items"]
+        items = whole(listed.stdout)["items"]
         mine = [(item["kind"], item["name"], item["orphan"]) for item in items if item["build"] == build]
         assert mine == [("disk", build, False), ("disk", f"{build}-cache", False), ("vm", build, False)]
 

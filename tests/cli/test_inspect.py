@@ -20,6 +20,7 @@ from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.sandbox.scenarios.unknown import VLLM
 from tests.cli.conftest import Program
 from tests.cli.test_rebuild import cloud, left
+from tests.schemas import whole
 
 GOOGLES = "projects/sandbox-project/global/images/google-built"
 
@@ -76,7 +77,7 @@ def test_the_table_the_documents_and_the_names_say_the_same(program: Program) ->
         form: program.imagecache("inspect", "google-built", "--sandbox=unknown", "-q", "-o", form).stdout
         for form in ("json", "yaml", "name", "csv")
     }
-    document = json.loads(shown["json"])
+    document = whole(shown["json"])
     assert yaml.safe_load(shown["yaml"]) == document
     (image,) = document["images"]
     assert (image["image"], image["platform"], image["layersOnDisk"]) == (VLLM, "linux/amd64", 9)
@@ -93,7 +94,7 @@ def test_with_a_record_no_vm_is_made_unless_it_is_asked_for(program: Program) ->
         assert not any(call.method == "POST" and "/instances" in call.target for call in sandbox.world.calls)
         booted = program.imagecache("inspect", "inference-2026-01", "--boot", "-y", "-o", "json", **sandbox.env())
         assert booted.returncode == 0, booted.stderr
-        documents = [json.loads(found.stdout) for found in (shown, booted)]
+        documents = [whole(found.stdout) for found in (shown, booted)]
         assert [document["source"] for document in documents] == ["record", "disk"]
         names = [[image["image"] for image in document["images"]] for document in documents]
         assert names[0] == names[1]
@@ -114,7 +115,7 @@ def test_verify_says_nothing_is_wrong_or_each_finding_in_a_line_by_its_exit_code
             sandbox.cloud.state.held[path] = found
         bad = program.imagecache("verify", path, "--yes", "-o", "json", **sandbox.env())
         assert bad.returncode == 3, bad.stderr
-        document = json.loads(bad.stdout)
+        document = whole(bad.stdout)
         findings = [item["finding"] for item in document["findings"]]
         assert document["good"] is False
         assert f"{held.listed[0].ref}: 1 of its {len(held.listed[0].layers)} layers are not on the disk" in findings

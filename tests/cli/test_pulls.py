@@ -4,16 +4,15 @@ import json
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.scenarios.pulls import FIRST_DISK_S, KUBELET_S, NODES
 from tests.cli.conftest import Program
+from tests.schemas import whole
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -21,10 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def document(program: Program, *args: str, **env: str) -> dict[str, Any]:
     found = program.imagecache("pulls", *args, "-o", "json", **env)
     assert found.returncode == 0, found.stderr
-    document: dict[str, Any] = json.loads(found.stdout)
-    schema = json.loads((files("kubectl_imagecache") / "schemas" / "pull-report.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(document)
-    return document
+    return whole(found.stdout)
 
 
 @pytest.fixture

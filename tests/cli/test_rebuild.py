@@ -9,17 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from kubectl_imagecache.core.plan_json import from_json
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
+from tests.schemas import follow, lines
 
 ENVOY = "docker.io/envoyproxy/envoy:v1.31.2"
 REDIS = "docker.io/library/redis:7.4.1-alpine"
@@ -106,8 +105,7 @@ def test_keep_and_drop_and_a_limit_change_the_plan(program: Program) -> None:
 @pytest.mark.parametrize("scenario", ["stale", "unknown", "mixed"])
 def test_plans_of_sandbox_pools_follow_the_schema(program: Program, scenario: str) -> None:
     pools = program.imagecache("status", f"--sandbox={scenario}", "-o", "jsonpath={.pools[*].name}").stdout.split()
-    schema = json.loads((files("kubectl_imagecache") / "schemas" / "build-plan-v1.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(dry_run(program, pools[1], f"--sandbox={scenario}"))
+    follow("build-plan-v1", dry_run(program, pools[1], f"--sandbox={scenario}"))
 
 
 def test_a_pool_is_rebuilt_on_the_sandbox_and_the_end_is_told(program: Program) -> None:
@@ -123,7 +121,7 @@ def test_a_pool_is_rebuilt_on_the_sandbox_and_the_end_is_told(program: Program) 
 
 def test_json_is_an_event_a_line(program: Program) -> None:
     found = program.imagecache("rebuild", "web", "--sandbox", "-o", "json")
-    events = [json.loads(line) for line in found.stdout.splitlines()]
+    events = lines(found.stdout)
     assert [e["event"] for e in events[:1]] == ["step"]
     assert events[-1]["event"] == "ready"
     assert {"phase", "image", "layer", "progress", "done"} <= {e["event"] for e in events}

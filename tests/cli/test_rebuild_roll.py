@@ -13,6 +13,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
 from tests.cli.test_rebuild import left
+from tests.schemas import lines
 
 POOLS = "projects/sandbox-project/locations/europe-west4/clusters/stale/nodePools"
 ROLL = ("rebuild", "web", "--roll", "--repin", "--no-preflight")
@@ -61,7 +62,7 @@ def killed(program: Program, sandbox: Sandbox, method: str, end: str) -> None:
 def test_a_pool_is_rebuilt_and_rolled_in_one_go(program: Program) -> None:
     found = program.imagecache(*ROLL, "--sandbox", "-o", "json")
     assert found.returncode == 0, found.stderr
-    events = [json.loads(line) for line in found.stdout.splitlines()]
+    events = lines(found.stdout)
     ready = next(event for event in events if event.get("event") == "ready")
     checks = [event for event in events if event.get("kind") == "preflight"]
     assert [

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.usecases.roll import roll
 from tests.cli.conftest import Program, start
+from tests.schemas import lines
 from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -89,7 +89,7 @@ def test_a_dry_run_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox)
     sandbox.world.calls.clear()
     code, out, _ = run(sandbox, tmp_path, "web", "--disk-image", NEW.name, "--dry-run", "-o", "json")
-    checks = {check["name"]: check["result"] for check in json.loads(out)["checks"]}
+    checks = {check["name"]: check["result"] for check in lines(out)[0]["checks"]}
     assert (code, checks["disk-image"], checks["quota"], checks["selectors"]) == (0, "ok", "ok", "ok")
     assert {call.method for call in sandbox.world.calls} == {"GET"}
 
@@ -169,6 +169,8 @@ def test_ctrl_c_ends_between_two_steps_and_says_how_to_go_on_or_back(sandbox: Sa
     assert "error: stopped between two steps of the roll of web: nothing is half done\n" in err
     assert "go back with: roll web --rollback" in err
     code, out, _ = run(sandbox, tmp_path, "web", "--status")
+    _, document, _ = run(sandbox, tmp_path, "web", "--status", "-o", "json")
+    assert [event["kind"] for event in lines(document)] == ["status"]
     assert (code, out.splitlines()[3]) == (0, "direction:  forward")
     assert run(sandbox, tmp_path, "web", "--rollback", "--yes")[0] == 0
     assert state_of(sandbox) == AS_IT_WAS
@@ -177,7 +179,7 @@ def test_ctrl_c_ends_between_two_steps_and_says_how_to_go_on_or_back(sandbox: Sa
 def test_events_are_a_line_of_json_each(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox)
     code, out, err = run(sandbox, tmp_path, *ROLL, "-o", "json")
-    events = [json.loads(line) for line in out.splitlines()]
+    events = lines(out)
     assert (code, err) == (0, "")
     assert [event["kind"] for event in events[:2]] == ["preflight", "create"]
     assert events[-1] == {"kind": "end", "text": "web is replaced by web-r2", "back": False}

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -16,6 +14,7 @@ from kubectl_imagecache.sandbox.cloud.state import OrderedFailure
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, killed_at, run
+from tests.schemas import lines
 from tests.usecases.roll_stage import BIG, OLD, SCALING, budget, controller, settings, stage, state_of
 
 ROLLING = (*ROLL, "--strategy", "rolling", "--max-surge", "3", "--max-unavailable", "3")
@@ -175,7 +174,7 @@ def test_a_roll_waits_for_its_maintenance_window(sandbox: Sandbox, tmp_path: Pat
     opens = sandbox.world.clock.now().replace(hour=23, minute=0, second=0)
     code, out, err = run(sandbox, tmp_path, *ROLL, "--maintenance-window", "23:00-01:00 UTC", "-o", "json")
     assert (code, err) == (0, "")
-    events: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
+    events = lines(out)
     steps = [event for event in events if event["kind"] not in ("preflight", "wait", "end", "done")]
     assert events[1]["text"] == f"wait: no step is begun before {opens.isoformat()}, when the maintenance window opens"
     assert steps[0]["kind"] == "create"

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib.resources import files
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +31,7 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.prices import Prices, cost, with_prices
 from kubectl_imagecache.core.references import parse
 from tests.core.factories import cached, contents, digest
+from tests.schemas import follow
 
 GIB = 2**30
 ROOM = Room(headroom=1.0)
@@ -104,8 +103,7 @@ def test_the_hash_tells_contents_and_not_where_they_are_built() -> None:
 def test_a_plan_comes_back_as_it_was_saved_and_follows_its_schema() -> None:
     held = contents(cached("b:1", "old b"), cached("gone:1", size=5))
     plan = plan_of(wanted("a:1"), wanted("b:1", "new b"), present=held, prices=Prices(vm_hour=1.5))
-    schema = json.loads((files("kubectl_imagecache") / "schemas" / "build-plan-v1.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(document_of(plan))
+    follow("build-plan-v1", document_of(plan))
     assert from_json(to_json(plan), "plan.json") == plan
 
 

@@ -4,9 +4,7 @@ import base64
 import json
 import zlib
 from dataclasses import replace
-from importlib.resources import files
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from kubectl_imagecache.core import record
 from kubectl_imagecache.core.contents import CachedImage, Contents, UnreadableRecord, short_digest
 from tests.core.factories import NOW, cached, contents, digest
+from tests.schemas import follow
 
 FIFTY = contents(
     *(
@@ -164,6 +163,5 @@ def test_labels_fit_compute() -> None:
 
 
 def test_the_full_record_follows_its_schema() -> None:
-    schema = json.loads(files("kubectl_imagecache").joinpath("schemas/contents-v1.json").read_text())
     for whole in (FIFTY, contents(cached("gcr.io/p/a:v1", size=5, layers="ab"), cached("gcr.io/p/b:v1"))):
-        jsonschema.validate(json.loads(record.to_json(whole)), schema)
+        follow("contents-v1", json.loads(record.to_json(whole)))
