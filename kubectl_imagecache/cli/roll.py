@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kubectl_imagecache.cli.options import (
     Command,
@@ -23,7 +24,7 @@ from kubectl_imagecache.cli.options import (
     with_cluster_flags,
 )
 from kubectl_imagecache.cli.roll_progress import Reporter
-from kubectl_imagecache.cli.roll_strategy import BLUE_GREEN, strategy_options, with_strategy
+from kubectl_imagecache.cli.roll_strategy import strategy_options, with_strategy
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
@@ -33,6 +34,10 @@ from kubectl_imagecache.core.roll import Done, RollPlan
 from kubectl_imagecache.core.roll_checks import Check, Result
 from kubectl_imagecache.core.roll_preflight import OVERRULED
 from kubectl_imagecache.core.roll_room import forced
+
+OF_POOLS = ("soak", "keep_old", "strategy", "surge", "max_surge", "canary", "canary_limit")
+"""Flags, by their parameters' names, that mean nothing where the autoscaler makes and removes the nodes."""
+AUTOSCALED = "the autoscaler makes a ComputeClass's new nodes, as pods need them, and takes the empty ones away"
 
 
 def _seconds(text: str) -> float:
@@ -168,14 +173,11 @@ def roll(pool: str, flags: Flags, **given: Any) -> int:
 def _check_what(pool: str, choice: Choice, given: Mapping[str, Any]) -> None:
     if bool(pool) == bool(choice.compute_class):
         raise BadUsage("name either a node pool or, with --compute-class, a ComputeClass", "see: roll --help")
-    if not pool and (given["keep_old"] or given["soak"]):
-        raise BadUsage("--soak and --keep-old are for pools: a ComputeClass's empty nodes are the autoscaler's")
-    sized = given["strategy"] != BLUE_GREEN or given["surge"] or given["max_surge"] or given["canary"]
-    if not pool and sized:
-        raise BadUsage(
-            "--strategy, --surge, --max-surge and --canary are for pools",
-            "the autoscaler makes a ComputeClass's new nodes, as pods need them",
-        )
+    context = click.get_current_context()
+    named = [name for name in OF_POOLS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if not pool and named:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise BadUsage(f"only the roll of a pool has {flags}", f"leave it out: {AUTOSCALED}")
     if pool and choice.force_conflicts:
         raise BadUsage("--force-conflicts is for ComputeClasses: a pool has no field managers")
 

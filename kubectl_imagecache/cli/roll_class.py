@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from kubectl_imagecache.cli.roll import Choice, fits, warn_of_force, work
@@ -12,7 +13,7 @@ from kubectl_imagecache.clients.kube.classes import ClassKube
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.core.class_roll import decide, goes_back, split
 from kubectl_imagecache.core.errors import BadUsage, NotFound
-from kubectl_imagecache.core.roll import RollPlan
+from kubectl_imagecache.core.roll import Done, RollPlan
 from kubectl_imagecache.render.emit_yaml import rolled_class
 from kubectl_imagecache.render.roll import status_json, status_lines, status_text
 from kubectl_imagecache.usecases.class_roll import ClassTools, observe_class, preflight_class, roll_class
@@ -24,9 +25,6 @@ def run_class(
 ) -> int:
     """Do with the ComputeClass what CHOICE says; the exit code. Raises what the use cases raise."""
     classes = ClassKube(transport, choice.force_conflicts)
-    if plan.surge is not None or plan.size is not None or plan.canary:
-        text = "--strategy, --surge, --max-surge and --canary are for pools: a ComputeClass's nodes come as pods wait"
-        raise BadUsage(text, "leave them out")
     able = ClassTools(tools, classes, choice.compute_class, tools.gke.target.project)
     if choice.emit:
         return _emit(able, plan, choice.emit)
@@ -42,7 +40,13 @@ def run_class(
     warn_of_force(plan)
     where = "back to the former disk image of" if back else "off the old nodes of"
     question = f"Move all pods {where} ComputeClass {able.name} now?"
-    return work(tools, choice, reporter, question, lambda held: roll_class(replace(able, tools=held), plan))
+    # What is urgent is not for the next window.
+    urgent = replace(plan, back=True, disk=None, windows=(), not_after=None)
+
+    def run(way: RollPlan) -> Callable[[Tools], Done]:
+        return lambda held: roll_class(replace(able, tools=held), way)
+
+    return work(tools, choice, reporter, question, run(plan), None if back else run(urgent))
 
 
 def _emit(able: ClassTools, plan: RollPlan, form: str) -> int:

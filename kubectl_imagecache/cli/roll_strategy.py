@@ -40,8 +40,8 @@ def strategy_options(function: Callable[..., Any]) -> Callable[..., Any]:
                help="Of rolling: nodes in a batch, at least one in every zone.  [default: 1]"),
         option("--canary", metavar="IMAGE", default="",
                help="First run a pod of this cached image on a new node, and stop if its pull is slow."),
-        option("--canary-limit", type=duration, default="5s", show_default=True,
-               help="How long the canary's pull may take."),
+        option("--canary-limit", type=duration, default=None,
+               help="Of --canary: how long its pull may take.  [default: 5s]"),
         option("--maintenance-window", "windows", multiple=True, metavar="TIMES",
                help="Begin steps within 'Sat,Sun 22:00-04:00 Europe/Berlin' only, and wait for it (repeatable)."),
         option("--force-after", type=duration, default=None,
@@ -61,6 +61,9 @@ def with_strategy(plan: RollPlan, given: Mapping[str, Any]) -> RollPlan:
         raise BadUsage("--surge is of --strategy blue-green", "take --max-surge")
     if given["soak"] and rolling:
         raise BadUsage("--soak keeps the old pool, and --strategy rolling leaves none to keep", "leave one out")
+    limit = given["canary_limit"]
+    if limit is not None and not given["canary"]:
+        raise BadUsage("--canary-limit says how long the pull of a canary may take", "name its image with --canary")
     forced = given["force_after"]
     if forced is not None and forced >= plan.drain_timeout_s:
         raise BadUsage("--force-after comes no sooner than --drain-timeout gives up", "make the latter longer")
@@ -73,7 +76,7 @@ def with_strategy(plan: RollPlan, given: Mapping[str, Any]) -> RollPlan:
         surge=parse_surge(given["max_surge"] or "1") if rolling else None,
         size=parse_surge(given["surge"]) if given["surge"] else None,
         canary=str(parse(given["canary"])) if given["canary"] else "",
-        canary_limit_s=given["canary_limit"],
+        canary_limit_s=plan.canary_limit_s if limit is None else limit,
         windows=windows,
         force_after_s=forced,
     )

@@ -172,9 +172,6 @@ def test_a_class_that_makes_no_nodes_is_refused(sandbox: Sandbox, tmp_path: Path
     ("arguments", "words"),
     [
         (("web", *ROLL), "name either a node pool or, with --compute-class, a ComputeClass"),
-        ((*ROLL, "--soak", "5m"), "--soak and --keep-old are for pools"),
-        ((*ROLL, "--canary", "docker.io/library/redis:7"), "--canary are for pools"),
-        ((*ROLL, "--strategy", "rolling"), "--canary are for pools"),
         (("web", "--yes", "--force-conflicts"), "--force-conflicts is for ComputeClasses"),
         ((*ROLL, "--emit", "gcloud"), "a ComputeClass can be printed as a ComputeClass alone"),
     ],

@@ -14,7 +14,8 @@ import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED
-from tests.usecases.roll_stage import budget, controller, settings, stage, state_of
+from tests.usecases.class_stage import NAME, class_stage, class_state
+from tests.usecases.roll_stage import NEW, OLD, budget, controller, settings, stage, state_of
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def sandbox() -> Iterator[Sandbox]:
 class Terminal:
     """A roll on a terminal, that somebody types into."""
 
-    def __init__(self, sandbox: Sandbox, home: Path) -> None:
+    def __init__(self, sandbox: Sandbox, home: Path, *what: str) -> None:
         self._ours, theirs = pty.openpty()
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "USER": "alice", "TERM": "xterm", **sandbox.env()}
-        order = [word for word in ROLL if word != "--yes"]
+        order = [word for word in what or ROLL if word != "--yes"]
         command = [sys.executable, "-m", "kubectl_imagecache", "roll", *order, "--drain-timeout", "10m"]
         self.process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
@@ -84,6 +85,18 @@ def test_or_go_on_once_the_cause_is_mended(sandbox: Sandbox, tmp_path: Path) -> 
     roll.answer("", "go-on\n")
     assert roll.end() == 0
     assert state_of(sandbox) == {**ROLLED, "pods": {"web-r2": 4}}
+
+
+def test_the_roll_of_a_class_that_stops_can_go_back_in_the_same_way(tmp_path: Path) -> None:
+    with Sandbox(settings()) as sandbox:
+        class_stage(sandbox, replicas=1, spare=0)
+        roll = Terminal(sandbox, tmp_path, "--compute-class", NAME, "--disk-image", NEW.name)
+        roll.answer("Move all pods off the old nodes of ComputeClass models now?", "y\n")
+        roll.answer("What now? (go-on, roll-back, stop) [stop]:", "roll-back\n")
+        assert roll.end() == 0
+        assert "is not empty after 600 s" in roll.text
+        harmless = {"pods": 1, "cordoned": 0, "marks": 0}
+        assert class_state(sandbox) == {"class": [[OLD.name]], "nodes": [OLD.name], **harmless}
 
 
 def test_or_leave_it_for_another_day(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ def test_a_roll_waits_for_its_maintenance_window(sandbox: Sandbox, tmp_path: Pat
         (["--maintenance-window", "whenever"], "not a maintenance window: 'whenever'"),
         (["--strategy", "rolling", "--max-surge", "half"], "not a number of nodes: 'half'"),
         (["--canary", "A//b"], "not an image reference"),
+        (["--canary-limit", "2s"], "name its image with --canary"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(

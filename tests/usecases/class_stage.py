@@ -31,8 +31,11 @@ def rule(family: str, disk: str = "") -> dict[str, Any]:
     return {"machineFamily": family} | ({"storage": {"bootDiskSize": 100, "secondaryBootDisks": disks}} if disk else {})
 
 
-def class_stage(sandbox: Sandbox, replicas: int = 3) -> None:
-    """The class, an allowlist for its disk image alone, and a Deployment with a budget whose pods need a node each."""
+def class_stage(sandbox: Sandbox, replicas: int = 3, spare: int = 1) -> None:
+    """The class, an allowlist for its disk image alone, and a Deployment whose pods need a node each.
+
+    Its budget allows SPARE disruptions.
+    """
     for disk in (OLD, NEW):
         sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"})
     sandbox.kube.create(compute_class())
@@ -44,7 +47,7 @@ def class_stage(sandbox: Sandbox, replicas: int = 3) -> None:
     container["resources"] = {"requests": {"cpu": "5"}}
     sandbox.kube.create(front)
     sandbox.kube.create(controller("DaemonSet", "agent", {}))
-    sandbox.kube.create(budget("front", replicas - 1))
+    sandbox.kube.create(budget("front", replicas - spare))
     with sandbox.world.lock:
         sandbox.world.clock.advance(900)
 
