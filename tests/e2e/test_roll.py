@@ -148,6 +148,15 @@ def test_a_budget_that_allows_nothing_is_waited_for_and_one_that_allows_is_not_a
     assert found.metadata.name == "front"
 
 
+def test_a_pod_with_two_budgets_is_left_for_their_owner(server: Server, kube: RollKube) -> None:
+    path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "front"}}}
+    server.send("POST", path, {"metadata": {"name": "second"}, "spec": spec})
+    answer = kube.evict(named(kube, "front-2"))
+    assert (answer.done, "more than one PodDisruptionBudget" in answer.why) == (False, True)
+    server.send("DELETE", f"{path}/second")
+
+
 def test_a_namesake_of_the_pod_that_is_meant_is_spared(server: Server, kube: RollKube) -> None:
     allow(server, 3)
     other = replace(named(kube, "front-1"), uid="00000000-0000-0000-0000-000000000000")

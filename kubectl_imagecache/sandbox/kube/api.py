@@ -10,11 +10,18 @@ from typing import Any
 from kubectl_imagecache.sandbox.http import Request, Response, World
 from kubectl_imagecache.sandbox.kube import discovery, eviction, ownership, protobuf, watch
 from kubectl_imagecache.sandbox.kube.access import USER, Access
-from kubectl_imagecache.sandbox.kube.kinds import ACCESS_REVIEW, POD, Kind, Kinds, Obj
+from kubectl_imagecache.sandbox.kube.kinds import ACCESS_REVIEW, BUILT_IN, LEASE, PATCH_OPTIONS, POD, Kind, Kinds, Obj
 from kubectl_imagecache.sandbox.kube.listing import Pages, form, listed, select, selection, shown
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.patches import json_patch, merge_patch, strategic_patch
-from kubectl_imagecache.sandbox.kube.status import ApiError, forbidden, no_such_path, not_found, success
+from kubectl_imagecache.sandbox.kube.status import (
+    ApiError,
+    forbidden,
+    invalid,
+    no_such_path,
+    not_found,
+    success,
+)
 from kubectl_imagecache.sandbox.kube.store import Entry, stamp
 
 _log = logging.getLogger(__name__)
@@ -64,7 +71,9 @@ class Api:
                 return found
         target = _target(request.path, self.kinds)
         if target is None:
-            raise no_such_path()
+            if _is_built_in(request.path):
+                raise no_such_path()
+            return Response(404, b"404 page not found\n", content_type="text/plain; charset=utf-8")
         verb = _verb(request, target)
         self._check_access(request, target, verb)
         if target.kind is ACCESS_REVIEW:
@@ -83,6 +92,8 @@ class Api:
             return self._create(request, target)
         if verb == "patch":
             return self._patch(request, target)
+        if verb == "update" and target.kind is LEASE and self.store.get(LEASE, target.namespace, target.name) is None:
+            return self._create(request, target)  # Leases are among the few kinds that an update makes.
         entry = self._entry(target)
         if verb == "get":
             return Response(body=shown(target.kind, entry, form(request), self.store.clock.now()))
@@ -148,6 +159,9 @@ class Api:
     def _update(self, request: Request, target: Target, entry: Entry) -> Response:
         obj = _body(request)
         _check_body(target.kind, obj, target.namespace)
+        if target.kind is LEASE and not obj["metadata"].get("resourceVersion"):
+            why = "Invalid value: 0: must be specified for an update"
+            raise invalid(LEASE, target.name, "metadata.resourceVersion", why)
         return self._write(request, target, entry, obj)
 
     def _write(self, request: Request, target: Target, entry: Entry, obj: Obj) -> Response:
@@ -170,7 +184,8 @@ class Api:
         kind, config = target.kind, _json_body(request)
         manager = request.query.get("fieldManager", "")
         if not manager:
-            raise ApiError(422, "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value", "Invalid")
+            why = "Required value: is required for apply patch"
+            raise invalid(PATCH_OPTIONS, "", "fieldManager", why, "FieldValueRequired")
         if not isinstance(config, dict):
             raise ApiError(400, "the apply configuration is not an object")
         config.setdefault("metadata", {}).setdefault("name", target.name)
@@ -272,6 +287,12 @@ def _target(path: str, kinds: Kinds) -> Target | None:
     return Target(kind, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:]))
 
 
+def _is_built_in(path: str) -> bool:
+    """Whether PATH is of a group of Kubernetes' own kinds, where a Status tells what is amiss and not plain text."""
+    root, *rest = path.strip("/").split("/")
+    return root == "api" or (bool(rest) and any(kind.group == rest[0] for kind in BUILT_IN))
+
+
 def _verb(request: Request, target: Target) -> str:
     if request.method in ("GET", "HEAD") and not target.subresource:
         if request.query.get("watch") in ("true", "1"):
@@ -362,11 +383,7 @@ def _patched(kind: Kind, obj: Obj, content_type: str, patch: Any) -> Obj:
         return strategic_patch(obj, patch)
     if not isinstance(patch, dict | list):
         raise ApiError(400, "the patch is neither an object nor a list")
-    raise ApiError(
-        415,
-        "the body of the request was in an unknown format - accepted media types include: "
-        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-    )
+    raise ApiError(415, "415: Unsupported Media Type")
 
 
 def _scale_of(obj: Obj) -> Obj:

@@ -68,6 +68,8 @@ def validate(kind: Kind, obj: Obj) -> None:
             _pod_spec_valid(kind, name, obj.get("spec") or {}, "spec")
         elif kind.kind in _WORKLOADS:
             _workload_valid(kind, name, obj.get("spec") or {})
+        elif kind.kind == "Job":
+            _job_valid(kind, name, obj.get("spec") or {})
     except (AttributeError, TypeError, KeyError) as error:
         raise ApiError(400, f"{kind.kind} in version {kind.version!r} cannot be handled: {error}") from error
 
@@ -92,6 +94,14 @@ def _workload_valid(kind: Kind, name: str, spec: Obj) -> None:
         message = f"Invalid value: {labels}: `selector` does not match template `labels`"
         raise invalid(kind, name, "spec.template.metadata.labels", message)
     _pod_spec_valid(kind, name, template.get("spec") or {}, "spec.template.spec")
+
+
+def _job_valid(kind: Kind, name: str, spec: Obj) -> None:
+    pods, path = (spec.get("template") or {}).get("spec") or {}, "spec.template.spec"
+    if pods.get("restartPolicy") not in ("OnFailure", "Never"):
+        why = 'Required value: valid values: "OnFailure", "Never"'
+        raise invalid(kind, name, f"{path}.restartPolicy", why, "FieldValueRequired")
+    _pod_spec_valid(kind, name, pods, path)
 
 
 def _fill(kind: Kind, obj: Obj) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kubectl_imagecache.sandbox.kube.kinds import PDB, POD, Obj
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.selectors import label_selector
-from kubectl_imagecache.sandbox.kube.status import ApiError, conflict, success
+from kubectl_imagecache.sandbox.kube.status import ApiError, success
 from kubectl_imagecache.sandbox.kube.store import Entry, Store
 
 Size = Callable[[str], int]
@@ -62,13 +62,11 @@ def _scaled(value: int | str, total: int) -> int:
 
 def evict(objects: Objects, entry: Entry, eviction: Obj, size: Size) -> Obj:
     """Evict a pod and return the Status of success; raise ApiError 429 if a budget forbids it, 500 if two match."""
+    if (eviction.get("metadata") or {}).get("name") != entry.name:
+        raise ApiError(400, "name in URL does not match name in Eviction object")
     options = eviction.get("deleteOptions") or {}
     if _needs_budget(entry):
         _spend(objects, entry, size, dry_run=bool(options.get("dryRun")))
-    meant = (options.get("preconditions") or {}).get("uid")
-    if meant and meant != (found := objects.store.view(POD, entry)["metadata"]["uid"]):
-        why = f"the UID in the precondition ({meant}) does not match the UID in record ({found})."
-        raise conflict(POD, entry.name, f"{why} The object might have been deleted and then recreated")
     objects.delete(POD, entry, options)
     return success(code=201)
 
@@ -83,7 +81,7 @@ def _spend(objects: Objects, entry: Entry, size: Size, dry_run: bool) -> None:
     budgets = [pdb for pdb in budgets if label_selector(pdb["spec"].get("selector"))(entry.labels)]
     if len(budgets) > 1:
         message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-        raise ApiError(500, message)
+        raise ApiError(500, message, reason=None)
     if not budgets:
         return
     pdb = budgets[0]

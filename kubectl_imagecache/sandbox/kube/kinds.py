@@ -77,6 +77,8 @@ CRD = Kind(
 ACCESS_REVIEW = Kind(
     "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False, verbs=("create",)
 )
+PATCH_OPTIONS = Kind("meta.k8s.io", "v1", "PatchOptions", "", False, verbs=())
+"""Of a patch's query: nothing but messages tell of it."""
 
 CLUSTER_ROLE = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False)
 CLUSTER_ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False)

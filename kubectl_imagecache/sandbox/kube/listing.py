@@ -114,7 +114,7 @@ class Pages:
 
     def page(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Page:
         """The page that a list request asks for; raise ApiError 410 for a token that is too old."""
-        limit = _number(query.get("limit", ""), "limit")
+        limit = _number(query.get("limit", ""))
         token = query.get("continue", "")
         place = (kind.table, namespace, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         if not token:
@@ -165,16 +165,16 @@ def _read_token(token: str) -> tuple[int, Key]:
         namespace, _, name = data["start"].partition("/")
         return int(data["rv"]), (namespace, name)
     except (ValueError, KeyError, TypeError) as error:
-        raise ApiError(400, "continue key is not valid: illegal base64 data or value") from error
+        raise ApiError(400, f"invalid continue token: continue key is not valid: {error}") from error
 
 
-def _number(text: str, name: str) -> int:
+def _number(text: str) -> int:
     if not text:
         return 0
     try:
         return max(0, int(text))
     except ValueError as error:
-        raise ApiError(400, f'invalid value for {name}: strconv.ParseInt: parsing "{text}": invalid syntax') from error
+        raise ApiError(400, f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
 
 
 @dataclass(frozen=True, slots=True)

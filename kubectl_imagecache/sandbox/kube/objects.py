@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from kubectl_imagecache.sandbox.kube import defaults
 from kubectl_imagecache.sandbox.kube.kinds import CRD, EVENT, NAMESPACE, NODE, POD, Kind, Kinds, Obj
-from kubectl_imagecache.sandbox.kube.status import ApiError, already_exists, conflict, invalid, not_found
+from kubectl_imagecache.sandbox.kube.status import ApiError, already_exists, conflict, invalid, not_found, unmet
 from kubectl_imagecache.sandbox.kube.store import Entry, Store, stamp
 
 GC_DELAY_S = 0.1
@@ -290,14 +290,12 @@ def _check_identity(kind: Kind, before: Obj, new: Obj) -> None:
 def _check_preconditions(kind: Kind, obj: Obj, options: Obj) -> None:
     asked, metadata = options.get("preconditions") or {}, obj["metadata"]
     if asked.get("uid") and asked["uid"] != metadata["uid"]:
-        why = f"Precondition failed: UID in precondition: {asked['uid']}, UID in object meta: {metadata['uid']}"
-        raise conflict(kind, metadata["name"], why)
+        since = "The object might have been deleted and then recreated"
+        raise unmet(kind, metadata["name"], "UID", asked["uid"], metadata["uid"], since)
     if asked.get("resourceVersion") and asked["resourceVersion"] != metadata["resourceVersion"]:
-        why = (
-            f"Precondition failed: ResourceVersion in precondition: {asked['resourceVersion']}, "
-            f"ResourceVersion in object meta: {metadata['resourceVersion']}"
-        )
-        raise conflict(kind, metadata["name"], why)
+        version = metadata["resourceVersion"]
+        since = "The object might have been modified"
+        raise unmet(kind, metadata["name"], "ResourceVersion", asked["resourceVersion"], version, since)
 
 
 def _check_pod_update(before: Obj, new: Obj) -> None:

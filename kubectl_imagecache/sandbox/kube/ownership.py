@@ -41,7 +41,7 @@ def apply(kind: Kind, current: Obj | None, config: Obj, manager: str, force: boo
     changed = {path for path, value in wanted.items() if path in present and present[path] != value}
     conflicts = {who: paths & changed for who, paths in owned.items() if who != mine and paths & changed}
     if conflicts and not force:
-        raise _conflict(kind, config, conflicts)
+        raise _conflict(kind, conflicts)
     for who, paths in conflicts.items():
         owned[who] -= paths
     others = set().union(*(paths for who, paths in owned.items() if who != mine))
@@ -182,13 +182,13 @@ def _step(at: Any, part: str) -> Any:
     return None
 
 
-def _conflict(kind: Kind, config: Obj, conflicts: dict[tuple[str, str], set[Path]]) -> ApiError:
+def _conflict(kind: Kind, conflicts: dict[tuple[str, str], set[Path]]) -> ApiError:
     causes = []
     lines = []
     for (manager, operation), paths in conflicts.items():
         how = "" if operation == "Apply" else f" using {kind.api_version}"
         for path in sorted(paths):
-            field = "".join(f".{p[2:]}" if p.startswith("f:") else f"[{p[2:]}]" for p in path if p != ".")
+            field = "".join(map(_shown, path))
             message = f'conflict with "{manager}"{how}'
             causes.append({"reason": "FieldManagerConflict", "message": message, "field": field})
             lines.append(f"{message}: {field}")
@@ -198,5 +198,15 @@ def _conflict(kind: Kind, config: Obj, conflicts: dict[tuple[str, str], set[Path
         if len(lines) == 1
         else f"Apply failed with {count}: " + "; ".join(lines)
     )
-    details = {"name": config["metadata"].get("name", ""), "kind": kind.plural, "causes": causes}
-    return ApiError(409, text, "Conflict", details)
+    return ApiError(409, text, "Conflict", {"causes": causes})
+
+
+def _shown(part: str) -> str:
+    """PART of a path as messages have it: `.spec`, `[name="web"]`."""
+    if part == ".":
+        return ""
+    if part.startswith("f:"):
+        return f".{part[2:]}"
+    if part.startswith("k:"):
+        return "[" + ",".join(f"{key}={json.dumps(value)}" for key, value in json.loads(part[2:]).items()) + "]"
+    return f"[={part[2:]}]" if part.startswith("v:") else f"[{part[2:]}]"

@@ -129,9 +129,7 @@ def json_patch(target: Any, operations: list[Obj]) -> Any:
         try:
             document = _apply(document, operation)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise ApiError(
-                422, f"the server rejected our request due to an error in our request: {error}", "Invalid"
-            ) from error
+            raise ApiError(422, "the server rejected our request due to an error in our request", "Invalid") from error
     return document
 
 

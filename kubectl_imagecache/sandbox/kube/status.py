@@ -56,7 +56,7 @@ class ApiError(Exception):
         self,
         code: int,
         message: str,
-        reason: str = "",
+        reason: str | None = "",
         details: Obj | None = None,
         *,
         retry_after_s: int | None = None,
@@ -69,8 +69,9 @@ class ApiError(Exception):
             "metadata": {"continue": continue_token} if continue_token else {},
             "status": "Failure",
             "message": message,
-            "reason": reason or REASONS.get(code, ""),
         }
+        if reason is not None:
+            self.status["reason"] = reason or REASONS.get(code, "")
         details = dict(details or {})
         if retry_after_s is not None:
             details["retryAfterSeconds"] = retry_after_s
@@ -101,7 +102,7 @@ def not_found(kind: Kind, name: str) -> ApiError:
 
 
 def no_such_path() -> ApiError:
-    """404 for a path."""
+    """404 for a path in a group that is served."""
     return ApiError(404, "the server could not find the requested resource", details={})
 
 
@@ -118,10 +119,20 @@ def conflict(kind: Kind, name: str, why: str = "") -> ApiError:
     )
 
 
+def unmet(kind: Kind, name: str, field: str, asked: str, found: str, since: str) -> ApiError:
+    """409 for a deletion whose precondition on FIELD does not hold, because of what happened SINCE."""
+    group = {"group": kind.group} if kind.group else {}
+    what = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
+    why = f"the {field} in the precondition ({asked}) does not match the {field} in record ({found}). {since}"
+    message = f'Operation cannot be fulfilled on {what} "{name}": {why}'
+    return ApiError(409, message, details={"name": name, **group, "kind": kind.kind})
+
+
 def invalid(kind: Kind, name: str, field: str, message: str, reason: str = "FieldValueInvalid") -> ApiError:
     """422 for one bad field."""
     causes = [{"reason": reason, "message": message, "field": field}]
-    details = {"name": name, "group": kind.group, "kind": kind.kind, "causes": causes}
+    about = {"name": name, "group": kind.group}
+    details = {key: value for key, value in about.items() if value} | {"kind": kind.kind, "causes": causes}
     group = f".{kind.group}" if kind.group else ""
     return ApiError(422, f'{kind.kind}{group} "{name}" is invalid: {field}: {message}', details=details)
 

@@ -82,7 +82,9 @@ class Running:
             with urllib.request.urlopen(request, timeout=20) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+            told = error.read()
+            is_json = error.headers["Content-Type"].startswith("application/json")
+            return error.code, json.loads(told) if is_json else {"text": told.decode()}
 
 
 @contextmanager

@@ -129,8 +129,8 @@ def test_invalid_objects_are_refused(served: Running, obj: Obj, path: str, messa
 
 
 def test_unknown_paths_methods_and_bodies_are_statuses(served: Running) -> None:
-    assert served.call("GET", "/apis/nothing/v1/here")[1]["reason"] == "NotFound"
-    assert served.call("GET", "/favicon.ico")[1]["kind"] == "Status"
+    assert served.call("GET", "/apis/apps/v1/here")[1]["reason"] == "NotFound"
+    assert served.call("GET", "/apis/nothing/v1/here") == (404, {"text": "404 page not found\n"})
     assert served.call("POST", f"{MAPS}/c00", {})[0] == 405
     assert served.call("POST", MAPS, [1])[0] == 400
     assert served.call("POST", MAPS, config_map("c"), "application/yaml")[0] == 415
