@@ -16,7 +16,8 @@ from kubectl_imagecache.core.errors import BadUsage, NotFound
 from kubectl_imagecache.core.roll import Done, RollPlan
 from kubectl_imagecache.render.emit_yaml import rolled_class
 from kubectl_imagecache.render.roll import status_json, status_lines, status_text
-from kubectl_imagecache.usecases.class_roll import ClassTools, observe_class, preflight_class, roll_class
+from kubectl_imagecache.usecases.class_preflight import preflight_class
+from kubectl_imagecache.usecases.class_roll import ClassTools, observe_class, roll_class
 from kubectl_imagecache.usecases.roll_tools import Tools
 
 

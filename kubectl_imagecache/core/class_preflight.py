@@ -8,14 +8,19 @@ from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.class_roll import ClassView, foreseen, old_nodes
 from kubectl_imagecache.core.roll import RollPlan
 from kubectl_imagecache.core.roll_checks import Check, Result
-from kubectl_imagecache.core.roll_preflight import Facts, checklist
+from kubectl_imagecache.core.roll_preflight import Facts, Quota, checklist, lacking, overruled
 
 _SHARED = (
     *("disk-image", "disk-deprecated", "architecture", "reach", "label", "unmanaged-pods", "safe-to-evict"),
     *("local-data", "host-path", "not-ready", "selectors", "budgets"),
-    *("double-budgets", "force-after"),
+    *("double-budgets", "force-after", "volumes"),
 )
 """Checks of a pool's roll that mean the same here."""
+_UNKNOWN = Check(
+    "autoscaler",
+    Result.WARN,
+    "what it alone finds out: which rule it takes, machines in stock, limits of its own, pod addresses",
+)
 
 
 def class_checklist(
@@ -23,7 +28,8 @@ def class_checklist(
 ) -> tuple[Check, ...]:
     """All checks of a roll of a ComputeClass that is there to a disk image that is named, in reading order.
 
-    FACTS are of the old nodes; MANAGER is our field manager, FORCE whether it may take fields from others.
+    FACTS are of the old nodes, their quotas for as many new ones; MANAGER is our field manager, FORCE whether it may
+    take fields from others.
     """
     assert plan.disk is not None
     shared = [check for check in checklist(plan, facts) if check.name in _SHARED]
@@ -36,7 +42,8 @@ def class_checklist(
     going = old_nodes(foreseen(view, plan.disk))
     moving = sum(1 for pod in facts.pods if not pod.stays)
     text = f"{moving} pods will move from {len(going)} nodes to those that the autoscaler makes"
-    return (*own, *shared, Check("pods", Result.OK, text))
+    quota = overruled(plan, [_quota(plan, facts.quotas, len(going))])
+    return (*own, *shared, *quota, _UNKNOWN, Check("pods", Result.OK, text))
 
 
 def _rules(plan: RollPlan, view: ClassView) -> Iterator[Check]:
@@ -94,3 +101,18 @@ def _owner(plan: RollPlan, view: ClassView, manager: str, force: bool) -> Iterat
         advice = "commit there what --emit computeclass prints, then roll: nothing but nodes is changed then"
         details = (advice, "or take them over with --force-conflicts")
         yield Check("field-manager", Result.REFUSE, f"{names} keeps the rules of {view.name}", details)
+
+
+def _quota(plan: RollPlan, quotas: tuple[Quota, ...] | None, going: int) -> Check:
+    """Whether as many nodes as are GOING, of their machines, fit beside them, or those that are emptied at one time."""
+    if quotas is None:
+        return Check("quota", Result.WARN, "the region's quotas could not be read")
+    short = lacking(quotas)
+    if not short:
+        return Check("quota", Result.OK, f"the region's quotas have room for {going} new nodes like the old ones")
+    least = min(plan.max_unavailable, going)
+    if lacking(quotas, least / going):
+        text = f"there is no quota for even the {least} new nodes that --max-unavailable needs at one time"
+        return Check("quota", Result.REFUSE, text, short)
+    text = "there is no quota for all new nodes at once: pods wait until the autoscaler has taken old ones away"
+    return Check("quota", Result.WARN, text, short)

@@ -26,6 +26,28 @@ def rules(compute_class: Mapping[str, Any]) -> list[Json]:
     return [rule for rule in found if isinstance(rule, dict)]
 
 
+def zones(
+    compute_class: Mapping[str, Any], pools: Mapping[str, frozenset[str]], usual: frozenset[str]
+) -> frozenset[str]:
+    """Where the nodes of a ComputeClass may be.
+
+    POOLS are the zones of pools by name, for rules that name some; USUAL those of nodes for which no rule names any.
+    """
+    spec = compute_class.get("spec") or {}
+    default = _named(spec.get("priorityDefaults")) or usual
+    found = usual if spec.get("whenUnsatisfiable") == "ScaleUpAnyway" else frozenset()
+    for rule in rules(compute_class):
+        by_hand = [pools.get(str(pool), usual) for pool in rule.get("nodepools") or ()]
+        found = found.union(*by_hand) if by_hand else found | (_named(rule) or default)
+    return found
+
+
+def _named(rule: Any) -> frozenset[str]:
+    # https://cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass
+    location = rule.get("location") if isinstance(rule, dict) else None
+    return frozenset(map(str, (location or {}).get("zones") or ()))
+
+
 def cache_disks(rule: Mapping[str, Any], project: str) -> tuple[DiskImageRef, ...]:
     """The disk images of RULE's cache disks; PROJECT is the cluster's, meant where none is named."""
     found = (rule.get("storage") or {}).get("secondaryBootDisks") or ()

@@ -60,6 +60,11 @@ def checklist(plan: RollPlan, facts: Facts) -> tuple[Check, ...]:
     """All checks, in the order in which they are read; those in PLAN.allow are refusals no more."""
     found = [*_disk(facts), *_pool(facts), *_pods(plan, facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
     found += checks(plan, facts.room, facts.pods, facts.budgets or ())
+    return overruled(plan, found)
+
+
+def overruled(plan: RollPlan, found: Iterable[Check]) -> tuple[Check, ...]:
+    """FOUND, with those refusals that PLAN allows, and that can be, as warnings."""
     return tuple(
         Check(check.name, Result.WARN, check.text, check.details)
         if check.result is Result.REFUSE and check.name in plan.allow and check.name in OVERRULED
@@ -178,8 +183,16 @@ def _budgets(facts: Facts) -> Check:
 def _quota(facts: Facts) -> Check:
     if facts.quotas is None:
         return Check("quota", Result.WARN, "the region's quotas could not be read")
-    short = [quota for quota in facts.quotas if quota.used + quota.needed > quota.limit]
+    short = lacking(facts.quotas)
     if not short:
         return Check("quota", Result.OK, "the region's quotas have room for the new nodes")
-    details = tuple(f"{q.metric}: {q.used:g} of {q.limit:g} used, {q.needed:g} needed" for q in short)
-    return Check("quota", Result.REFUSE, "there is no quota for the new nodes", details)
+    return Check("quota", Result.REFUSE, "there is no quota for the new nodes", short)
+
+
+def lacking(quotas: Iterable[Quota], share: float = 1.0) -> tuple[str, ...]:
+    """The quotas that have no room for SHARE of what is needed, a line each."""
+    return tuple(
+        f"{q.metric}: {q.used:g} of {q.limit:g} used, {q.needed:g} needed"
+        for q in quotas
+        if q.used + q.needed * share > q.limit
+    )

@@ -115,7 +115,7 @@ def _volumes(room: Room, moving: list[RollPod]) -> Iterable[Check]:
     mine = [volume for volume in room.volumes if volume.claim in users]
     lost = [volume for volume in mine if volume.zones and not volume.zones & room.zones]
     bound = [volume for volume in mine if volume.on_node]
-    for found, text in ((bound, "are on a node's own disks"), (lost, "are in zones that the new pool is not in")):
+    for found, text in ((bound, "are on a node's own disks"), (lost, "are in zones that have none of the new nodes")):
         if found:
             details = tuple(f"{volume.claim}: {', '.join(users[volume.claim])}" for volume in found)
             yield Check(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kubectl_imagecache.clients.compute import Compute
 from kubectl_imagecache.clients.kube.classes import ClassKube
 from kubectl_imagecache.core import class_roll as core
-from kubectl_imagecache.core.class_preflight import class_checklist
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
-from kubectl_imagecache.core.errors import BadUsage, Busy, NotFound, Unavailable
-from kubectl_imagecache.core.pools import DiskMode, Pool, SecondaryDisk
+from kubectl_imagecache.core.errors import Busy, Unavailable
 from kubectl_imagecache.core.roll import (
     Action,
     Allow,
@@ -23,12 +20,8 @@ from kubectl_imagecache.core.roll import (
     Stop,
     Wait,
 )
-from kubectl_imagecache.core.roll_checks import Check
-from kubectl_imagecache.core.roll_decide import selects
-from kubectl_imagecache.core.roll_preflight import Facts
 from kubectl_imagecache.usecases.roll import PATIENCE, QUICK
 from kubectl_imagecache.usecases.roll_act import act
-from kubectl_imagecache.usecases.roll_preflight import budgets_over
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped, Tools, pause, rest
 
 
@@ -126,35 +119,6 @@ def _look(able: ClassTools, run: Run, fresh: bool) -> core.ClassView:
     # Pins are mended before the first cordon, so once all is cordoned there is nothing to look for.
     open_nodes = found is not None and any(not node.cordoned for node in core.old_nodes(view))
     return replace(view, pins=tuple(kube.pins())) if fresh and open_nodes else view
-
-
-def preflight_class(able: ClassTools, compute: Compute, plan: RollPlan, force: bool) -> tuple[Check, ...]:
-    """The checklist of a roll of the class; FORCE: fields may be taken from other managers.
-
-    Raises NotFound if there is no such class, BadUsage if no disk image is named, and what the clients raise.
-    """
-    view = observe_class(able)
-    if view.found is None:
-        raise NotFound(f"there is no ComputeClass {able.name}", "see them with: kubectl get computeclasses")
-    if plan.disk is None:
-        raise BadUsage("no disk image is named", "name it with --disk-image")
-    ahead = core.foreseen(view, plan.disk)
-    _, old, new = core.split(plan, ahead)
-    going = {node.name for node in core.old_nodes(ahead)}
-    pods = tuple(pod for pod in view.pods if pod.node in going)
-    machines = {node.arch for node in view.nodes}
-    disks = tuple(SecondaryDisk(disk, DiskMode.CACHE) for disk in old.disks)
-    facts = Facts(
-        pool=Pool(able.name, disks, image_streaming=True, arch=machines.pop() if len(machines) == 1 else ""),
-        disk=compute.disk_image(plan.disk),
-        project=able.project,
-        pods=pods,
-        pins=tuple(pin for pin in able.tools.kube.pins() if selects(pin, old, new)),
-        budgets=budgets_over(able.tools, list(pods)),
-        quotas=(),
-    )
-    autopilot = bool((able.tools.gke.cluster().get("autopilot") or {}).get("enabled"))
-    return class_checklist(plan, view, facts, autopilot, core.MANAGER, force)
 
 
 def _event(view: core.ClassView, step: Step | ClassStep) -> RollEvent:

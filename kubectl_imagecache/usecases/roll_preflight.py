@@ -65,7 +65,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
         pods=tuple(pods),
         pins=_pins(tools, plan, raw, pods, nodes),
         budgets=budgets_over(tools, pods),
-        quotas=_quotas(tools, cluster, raw, space.extra(plan), disk.size_gb or 0),
+        quotas=quotas_for(tools, cluster, raw, space.extra(plan), disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),
         room=space,
     )
@@ -118,9 +118,10 @@ def _meets(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return there.get(str(expression.get("operator")), False)
 
 
-def _quotas(
+def quotas_for(
     tools: Tools, cluster: Mapping[str, Any], raw: Mapping[str, Any], count: int, cache_gb: int
 ) -> tuple[core.Quota, ...] | None:
+    """What COUNT nodes like those of the pool RAW (GKE's JSON) need, with CACHE_GB of disk besides; None: not known."""
     config, locations = raw.get("config") or {}, raw.get("locations") or ()
     try:
         region, machine = (

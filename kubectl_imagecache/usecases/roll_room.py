@@ -17,12 +17,15 @@ def room(tools: Tools, cluster: Mapping[str, Any], pool: Mapping[str, Any], pods
         sizes=tools.gke.sizes(pool),
         zones=frozenset(str(zone) for zone in pool.get("locations") or ()),
         autoscaled=bool((pool.get("autoscaling") or {}).get("enabled")),
-        volumes=_volumes(tools) if any(pod.claims for pod in pods) else (),
+        volumes=volumes(tools, pods),
         pod_range=pod_range(cluster, pool),
     )
 
 
-def _volumes(tools: Tools) -> tuple[Volume, ...] | None:
+def volumes(tools: Tools, pods: Sequence[RollPod]) -> tuple[Volume, ...] | None:
+    """Volumes that claims of PODS may be bound to; None if they may not be read. Raises what Transport.get raises."""
+    if not any(pod.claims for pod in pods):
+        return ()
     try:
         return tuple(tools.kube.volumes())
     except NotPermitted:

@@ -7,17 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.permissions import permissions_of
 from kubectl_imagecache.sandbox.cloud.cloud import Cloud
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.http import Call
 from tests.cli.test_roll import ROLL, run
-from tests.usecases.class_stage import NAME, class_stage
+from tests.usecases.class_stage import NAME, claimed, class_stage
 from tests.usecases.roll_stage import BIG, NEW, controller, settings, stage
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -57,7 +57,7 @@ def documented(name: str) -> set[tuple[str, str, str]]:
 
 def test_the_documented_cluster_role_allows_what_a_roll_asks_and_little_more(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox, pinned=True, cached=[BIG])
-    sandbox.kube.create(with_claim())
+    sandbox.kube.create(claimed(controller("Deployment", "kept", {"role": "web"}, replicas=1), "data"))
     sandbox.world.clock.advance(60)
     sandbox.world.calls.clear()
     flags = ("--repin", "--canary", BIG)
@@ -71,6 +71,8 @@ def test_the_documented_cluster_role_allows_what_the_roll_of_a_class_asks_and_li
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     class_stage(sandbox, replicas=1)
+    sandbox.kube.create(claimed(controller("Deployment", "kept", {CLASS_LABEL: NAME}, replicas=1), "data"))
+    sandbox.world.clock.advance(120)
     sandbox.world.calls.clear()
     assert run(sandbox, tmp_path, "--compute-class", NAME, "--disk-image", NEW.name, "--yes")[0] == 0
     asked = {needed(call) for call in sandbox.world.calls if call.service == "kube"}
@@ -90,14 +92,6 @@ def test_the_documented_cluster_role_allows_what_reading_asks_and_nothing_more(t
             assert subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
         asked = {needed(call) for call in sandbox.world.calls if call.service == "kube"}
     assert asked == documented("viewer")
-
-
-def with_claim() -> dict[str, Any]:
-    """A pod with a claim, so that volumes are looked at."""
-    made = controller("Deployment", "kept", {"role": "web"}, replicas=1)
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
-    made["spec"]["template"]["spec"]["volumes"] = [volume]
-    return made
 
 
 def permissions(cloud: Cloud) -> set[str]:
@@ -138,6 +132,7 @@ def test_the_documented_permissions_are_all_that_the_roll_of_a_class_needs(sandb
     deny_all_but(sandbox.cloud, listed("roll --compute-class"))
     code, out, err = run(sandbox, tmp_path, "--compute-class", NAME, "--disk-image", NEW.name, "--yes")
     assert (code, err) == (0, ""), out
+    assert "could not be read" not in out
 
 
 def test_the_documented_permissions_are_all_that_status_needs(tmp_path: Path) -> None:

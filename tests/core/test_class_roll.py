@@ -113,6 +113,23 @@ def view(*rules: dict[str, Any], nodes: tuple[RollNode, ...] = (), annotations: 
     return ClassView(START, "models", found, "p", nodes, allowlists=None)
 
 
+@pytest.mark.parametrize(
+    ("spec", "where"),
+    [
+        ({"priorities": [{"machineFamily": "n2"}]}, "ab"),
+        ({"priorities": [{"machineFamily": "n2", "location": {"zones": ["c"]}}]}, "c"),
+        ({"priorities": [{"location": {"zones": ["c"]}}, {"machineFamily": "n2"}]}, "abc"),
+        ({"priorities": [{"machineFamily": "n2"}], "priorityDefaults": {"location": {"zones": ["d"]}}}, "d"),
+        ({"priorities": [{"nodepools": ["web", "gone"]}]}, "abw"),
+        ({"priorities": [{"location": {"zones": ["c"]}}], "whenUnsatisfiable": "ScaleUpAnyway"}, "abc"),
+        ({"priorities": [{"location": {"zones": ["c"]}}], "whenUnsatisfiable": "DoNotScaleUp"}, "c"),
+        ({}, ""),
+    ],
+)
+def test_a_class_has_nodes_where_its_rules_its_pools_or_the_cluster_have(spec: dict[str, Any], where: str) -> None:
+    assert classes.zones({"spec": spec}, {"web": frozenset("w")}, frozenset("ab")) == frozenset(where)
+
+
 def test_only_rules_that_have_a_cache_disk_get_the_new_one_and_data_disks_stay() -> None:
     data = {"diskImageName": "weights"}
     first = rule("cache-1")

@@ -37,7 +37,7 @@ def test_all_nodes_at_once_need_as_many_addresses_again_and_batches_only_theirs(
     [
         (Volume("ns/data"), Result.OK, "1 persistent volumes can follow their pods"),
         (Volume("ns/data", frozenset({"b", "c"})), Result.OK, "1 persistent volumes can follow their pods"),
-        (Volume("ns/data", frozenset({"c"})), Result.REFUSE, "1 volumes are in zones that the new pool is not in"),
+        (Volume("ns/data", frozenset({"c"})), Result.REFUSE, "1 volumes are in zones that have none of the new nodes"),
         (Volume("ns/data", on_node=True), Result.REFUSE, "1 volumes are on a node's own disks"),
         (Volume("other/data", on_node=True), None, ""),
     ],

@@ -31,14 +31,33 @@ def rule(family: str, disk: str = "") -> dict[str, Any]:
     return {"machineFamily": family} | ({"storage": {"bootDiskSize": 100, "secondaryBootDisks": disks}} if disk else {})
 
 
-def class_stage(sandbox: Sandbox, replicas: int = 3, spare: int = 1) -> None:
-    """The class, an allowlist for its disk image alone, and a Deployment whose pods need a node each.
+def claimed(made: dict[str, Any], claim: str) -> dict[str, Any]:
+    """The workload MADE, its pods with the PersistentVolumeClaim CLAIM."""
+    made["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
+    return made
+
+
+def volume(claim: str, zone: str) -> dict[str, Any]:
+    """A PersistentVolume of ZONE that CLAIM is bound to."""
+    place = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "csi": {"driver": "pd.csi.storage.gke.io", "volumeHandle": "h"},
+        "claimRef": {"namespace": "default", "name": claim},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [place]}]}},
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"pv-{claim}"}, "spec": spec}
+
+
+def class_stage(sandbox: Sandbox, replicas: int = 3, spare: int = 1, found: dict[str, Any] | None = None) -> None:
+    """The class (FOUND, if not the usual), an allowlist for its disk image, a Deployment whose pods take a node each.
 
     Its budget allows SPARE disruptions.
     """
     for disk in (OLD, NEW):
         sandbox.cloud.add_image({"name": disk.name, "diskSizeGb": "10", "architecture": "X86_64"})
-    sandbox.kube.create(compute_class())
+    sandbox.kube.create(found or compute_class())
     spec = {"allowedResourcePatterns": [exactly(OLD)]}
     allowlist = {"apiVersion": "node.gke.io/v1", "kind": "GCPResourceAllowlist", "metadata": {"name": "disks"}}
     sandbox.kube.create({**allowlist, "spec": spec})
