@@ -21,10 +21,10 @@ from kubectl_imagecache.cli.connect import Surrounding, connected, http_of, live
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.rebuild_options import BuildFlags
 from kubectl_imagecache.cli.sandbox_clock import CONTROL, work_clock
+from kubectl_imagecache.cli.vm_run import Interrupted, logged, look_first, must_ask
 from kubectl_imagecache.clients.compute_build import BuildCompute
 from kubectl_imagecache.clients.compute_preflight import Surroundings
 from kubectl_imagecache.clients.google_http import GoogleHttp
-from kubectl_imagecache.clients.project_rules import ProjectRules
 from kubectl_imagecache.clients.registry import Registry
 from kubectl_imagecache.clients.storage import StoredObject
 from kubectl_imagecache.clients.target import gcloud_config
@@ -35,23 +35,18 @@ from kubectl_imagecache.core.plan import BuildPlan, Vm, check_folder
 from kubectl_imagecache.core.plan_json import from_json, to_json
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.report import PoolStatus
+from kubectl_imagecache.core.vm_wish import builder
 from kubectl_imagecache.render.output import write
 from kubectl_imagecache.render.plan import plan_view
 from kubectl_imagecache.render.text import neutral
 from kubectl_imagecache.usecases.plan import make_plan
-from kubectl_imagecache.usecases.preflight import check_project, preflight
-from kubectl_imagecache.usecases.preflight_rules import checks
+from kubectl_imagecache.usecases.preflight import Look, check_project, name_is_free
+from kubectl_imagecache.usecases.preflight_rules import without_credentials
 from kubectl_imagecache.usecases.rebuild import Build, abort, not_recorded
 from kubectl_imagecache.usecases.status import Options, status
 
 REFUSED = 5
 """Exit code where the checklist of a roll refuses, as `roll` has it."""
-
-
-class Interrupted(UserError):
-    """Ctrl-C: the build itself goes on."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +186,7 @@ def _go(session: Session, plan: BuildPlan, again: Callable[[int], BuildPlan]) ->
         return 0 if session.roll is None or session.roll.fits(plan, plan.output.ref) else REFUSED
     for warning in warnings:
         sys.stderr.write(f"warning: {neutral(warning)}\n")
-    asks = _asks(session)
+    asks = must_ask(build.yes, flags.sandbox)
     if asks:
         sys.stderr.write(write(plan_view(plan, ()), "table", screen(flags, os.environ, sys.stderr)))
     if session.roll and not session.roll.fits(plan, plan.output.ref):
@@ -231,30 +226,13 @@ def _then_roll(session: Session, plan: BuildPlan, name: str, built: int) -> int:
     return session.roll.roll(plan, ref)
 
 
-def _asks(session: Session) -> bool:
-    """Whether the user is to be asked first: not with --yes, nor on a sandbox of this process alone.
-
-    Raises BadUsage where nobody is there to be asked.
-    """
-    if session.build.yes or session.flags.sandbox:
-        return False
-    if not sys.stdin.isatty():
-        raise BadUsage("nobody is there to be asked", "add --yes")
-    return True
-
-
 def _preflight(session: Session, compute: BuildCompute, plan: BuildPlan) -> list[str]:
-    around, http = Surroundings(session.google, plan.vm.project), http_of(session.flags, session.around.env)
-    rules, anybody = ProjectRules(session.google, plan.vm.project), Registry.anonymous(session.around.env, http)
-    findings = preflight(around, compute, plan, checks(rules, plan, around.default_account, anybody.has))
-    if not findings.problems:
-        return list(findings.warnings)
-    if session.build.dry_run:
-        return [*(f"it can't be built: {p.message}" for p in findings.problems), *findings.warnings]
-    for problem in findings.problems[1:]:
-        sys.stderr.write(f"error: {neutral(problem.message)}\n")
-        sys.stderr.write(f"hint: {neutral(problem.hint)}\n" if problem.hint else "")
-    raise findings.problems[0]
+    anybody = Registry.anonymous(session.around.env, http_of(session.flags, session.around.env))
+    more: list[Look] = [
+        lambda: name_is_free(compute, plan),
+        lambda: list(without_credentials(plan, anybody.has)),
+    ]
+    return look_first(session.google, builder(plan), more, "it can't be built" if session.build.dry_run else "")
 
 
 def _same(compute: BuildCompute, plan: BuildPlan) -> str:
@@ -300,34 +278,24 @@ def _already(session: Session, name: str) -> int:
 
 
 def _build(session: Session, compute: BuildCompute, plan: BuildPlan) -> int:
-    log = _log_file(session.around.env, plan.build)
     tell = teller(session.flags, session.build.quiet)
+
+    def keep(log: Path) -> None:
+        tell.clear()
+        _store_log(session, compute, plan, log)
+
     try:
-        with log.open("a", encoding="utf-8", errors="replace") as out:
-            image = Build(
-                compute, plan, session.around.clock, tell.event, lambda text: print(harmless(text), end="", file=out)
-            ).run()
+        with logged(session.around.env, plan.build, keep) as log:
+            image = Build(compute, plan, session.around.clock, tell.event, log).run()
     except KeyboardInterrupt:
         tell.clear()
         raise Interrupted(
             f"left alone: {plan.build} goes on, for {plan.vm.timeout_s // 60} minutes at the most",
             f"--resume {plan.build} follows it, --abort {plan.build} removes it",
         ) from None
-    except UserError as error:
-        tell.clear()
-        _store_log(session, compute, plan, log)
-        error.hint = "; ".join(part for part in (error.hint, f"the VM's log is {log}") if part)
-        raise
-    _store_log(session, compute, plan, log)
-    log.unlink(missing_ok=True)
     done = f"The disk image {image.name} is ready: projects/{image.project}/global/images/{image.name}"
     tell.end("ready", {"diskImage": image.name, "project": image.project, "build": plan.build}, done)
     return 0
-
-
-def harmless(text: str) -> str:
-    """What a VM has written, for a log that somebody will show on a terminal: nothing but text and line ends."""
-    return "\n".join(neutral(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
 def _store_log(session: Session, compute: BuildCompute, plan: BuildPlan, log: Path) -> None:
@@ -345,16 +313,6 @@ def _store_log(session: Session, compute: BuildCompute, plan: BuildPlan, log: Pa
             sys.stderr.write(f"the VM's log is in {url}\n")
 
 
-def _log_file(env: Mapping[str, str], build: str) -> Path:
-    state = Path(env.get("XDG_STATE_HOME") or Path(env.get("HOME") or ".") / ".local" / "state")
-    folder = state / "kubectl-imagecache"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} can't be made: {error.strerror}", "set XDG_STATE_HOME") from error
-    return folder / f"{build}.log"
-
-
 def _resume(session: Session) -> int:
     name = session.build.resume
     compute = session.compute(_project(session))
@@ -369,7 +327,7 @@ def _resume(session: Session) -> int:
 
 def _abort(session: Session) -> int:
     name = session.build.abort
-    if _asks(session):
+    if must_ask(session.build.yes, session.flags.sandbox):
         click.confirm(f"Remove every trace of {name}?", abort=True, err=True)
     tell = teller(session.flags, session.build.quiet)
     removed = abort(session.compute(_project(session)), name, session.around.clock, tell.event)

@@ -15,6 +15,7 @@ from kubectl_imagecache.cli.build_progress import Teller
 from kubectl_imagecache.cli.connect import Surrounding, http_of, kube_options, surrounding
 from kubectl_imagecache.cli.options import Flags
 from kubectl_imagecache.cli.reading_options import ReadFlags
+from kubectl_imagecache.cli.vm_run import Interrupted, logged, look_first, must_ask
 from kubectl_imagecache.clients import google_auth
 from kubectl_imagecache.clients.compute import Compute
 from kubectl_imagecache.clients.compute_build import BuildCompute
@@ -32,6 +33,7 @@ from kubectl_imagecache.core.plan import Vm
 from kubectl_imagecache.core.pools import DiskImage
 from kubectl_imagecache.core.reading import READER_DISK, ReadPlan
 from kubectl_imagecache.core.survey import Survey
+from kubectl_imagecache.core.vm_wish import reader
 from kubectl_imagecache.render.inspection import inspection_view, verification_view
 from kubectl_imagecache.render.output import write
 from kubectl_imagecache.render.text import neutral
@@ -42,12 +44,6 @@ from kubectl_imagecache.usecases.read_disk import Reading
 
 BAD = 3
 """Exit code of `verify` for a disk image that was read and isn't as it should be."""
-
-
-class Interrupted(UserError):
-    """Ctrl-C."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +74,8 @@ def inspect(disk_image: str, flags: Flags, read: ReadFlags, *, boot: bool, adopt
         must_read = boot or not isinstance(session.image.contents, Contents)
         question = [_reads(session, _plan(session, contents=False))] if must_read else []
         question += [f"write its record to the description and labels of {session.image.ref}"] if adopt else []
+        if must_read:
+            _look_first(session, _plan(session, contents=False), adopt)
         if read.dry_run:
             return _would(question)
         if question:
@@ -97,6 +95,7 @@ def verify(disk_image: str, flags: Flags, read: ReadFlags) -> int:
     """Read DISK_IMAGE and say what is wrong with it; BAD if anything is. Raises UserError."""
     with _session(disk_image, flags, read) as session:
         plan = _plan(session, contents=True)
+        _look_first(session, plan, adopt=False)
         if read.dry_run:
             return _would([_reads(session, plan)])
         _ask(session, [_reads(session, plan)])
@@ -173,6 +172,15 @@ def _reads(session: Session, plan: ReadPlan) -> str:
     )
 
 
+def _look_first(session: Session, plan: ReadPlan, adopt: bool) -> None:
+    """Warn of what may keep the VM of PLAN from reading; raises the first of what certainly will."""
+    if not session.read.preflight:
+        return
+    wish = reader(plan, session.image.size_gb or 0, adopt)
+    for warning in look_first(session.google, wish, (), "it can't be read" if session.read.dry_run else ""):
+        sys.stderr.write(f"warning: {neutral(warning)}\n")
+
+
 def _would(actions: list[str]) -> int:
     words = [f"Would {neutral(action)}.\n" for action in actions] or ["Would only read the disk image's record.\n"]
     sys.stdout.write("".join(words))
@@ -180,11 +188,9 @@ def _would(actions: list[str]) -> int:
 
 
 def _ask(session: Session, actions: list[str]) -> None:
-    """Ask first: not with --yes, nor on a sandbox of this process alone; raises BadUsage where nobody can be asked."""
-    if session.read.yes or session.flags.sandbox:
+    """Ask first if the user is to be asked."""
+    if not must_ask(session.read.yes, session.flags.sandbox):
         return
-    if not sys.stdin.isatty():
-        raise BadUsage("nobody is there to be asked", "add --yes")
     for action in actions:
         sys.stderr.write(f"This will {neutral(action)}.\n")
     click.confirm("Do it now?", abort=True, err=True)
@@ -193,7 +199,8 @@ def _ask(session: Session, actions: list[str]) -> None:
 def _survey(session: Session, plan: ReadPlan) -> Survey:
     reading = Reading(session.compute, plan, session.around.clock, session.tell.event)
     try:
-        return reading.run()
+        with logged(session.around.env, plan.name) as reading.log:
+            return reading.run()
     except KeyboardInterrupt:
         session.tell.clear()
         raise _stopped(reading, plan) from None

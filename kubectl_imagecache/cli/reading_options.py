@@ -27,6 +27,7 @@ class ReadFlags:
     tags: tuple[str, ...]
     kms_key: str
     timeout_s: int
+    preflight: bool
     dry_run: bool
     yes: bool
     quiet: bool
@@ -52,6 +53,7 @@ def _options() -> Iterator[Callable[[Any], Any]]:
         show_default=True,
         help="Compute deletes the VM after it: 20m, 3600.",
     )
+    yield option(_VM, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
     yield option(_OUTPUT, "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
     yield option(_OUTPUT, "-y", "--yes", is_flag=True, help="Don't ask first.")
     yield option(_OUTPUT, "-q", "--quiet", is_flag=True, help="Don't say what is being done.")

@@ -1,4 +1,4 @@
-"""What an organization's policies let a build do, as far as their words tell."""
+"""What an organization's policies let a temporary VM do, as far as their words tell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kubectl_imagecache.core.errors import UserError
-from kubectl_imagecache.core.plan import BuildPlan
+from kubectl_imagecache.core.vm_wish import VmWish
 
 EXTERNAL_IP = "compute.vmExternalIpAccess"
 TRUSTED_IMAGES = "compute.trustedImageProjects"
@@ -55,18 +55,18 @@ class Policy:
         return rest.permits(place, region, *mine)
 
 
-def needed(plan: BuildPlan) -> list[str]:
-    """The constraints that may stand in PLAN's way."""
+def needed(wish: VmWish) -> list[str]:
+    """The constraints that may stand in the way of WISH."""
     found = [TRUSTED_IMAGES, LOCATIONS]
-    found += [EXTERNAL_IP] if plan.vm.external_ip else []
-    return found + ([] if plan.vm.kms_key else [WITHOUT_CMEK])
+    found += [EXTERNAL_IP] if wish.vm.external_ip else []
+    return found + ([] if wish.vm.kms_key else [WITHOUT_CMEK])
 
 
-def against(plan: BuildPlan, boot_image: str, constraint: str, policy: Policy) -> Iterator[UserError | str]:
-    """What POLICY of CONSTRAINT has against PLAN, whose VM boots from BOOT_IMAGE (a path): problems and warnings."""
+def against(wish: VmWish, boot_image: str, constraint: str, policy: Policy) -> Iterator[UserError | str]:
+    """What POLICY of CONSTRAINT has against WISH, whose VM boots from BOOT_IMAGE (a path): problems and warnings."""
     if constraint == EXTERNAL_IP:
-        name = f"projects/{plan.vm.project}/zones/{plan.vm.zone}/instances/{plan.build}"
-        verdict = policy.permits(name, f"under:projects/{plan.vm.project}")
+        name = f"projects/{wish.vm.project}/zones/{wish.vm.zone}/instances/{wish.name}"
+        verdict = policy.permits(name, f"under:projects/{wish.vm.project}")
         yield from _told(verdict, constraint, "an external IP of the VM", "leave --external-ip out: Cloud NAT may do")
     elif constraint == TRUSTED_IMAGES:
         project = "/".join(boot_image.split("/")[:2])
@@ -77,8 +77,8 @@ def against(plan: BuildPlan, boot_image: str, constraint: str, policy: Policy) -
         verdict = policy.permits("compute.googleapis.com")
         yield from _told(verdict, constraint, "disks without a key of your own", "name one with --kms-key")
     else:
-        for place in filter(None, (plan.vm.zone, plan.output.storage_location)):
-            flag = "--zone" if place == plan.vm.zone else "--storage-location"
+        for place in filter(None, (wish.vm.zone, wish.storage_location)):
+            flag = "--zone" if place == wish.vm.zone else "--storage-location"
             yield from _told(policy.permits_place(place), constraint, f"resources in {place}", f"take another {flag}")
 
 

@@ -42,34 +42,38 @@ BUILD = Grant(
     ),
 )
 """What a build does; `rebuild` asks beforehand whether the caller has it."""
-_LOOK = (
+READ = Grant(
+    INSTANCE_ADMIN,
+    (
+        "compute.disks.create",
+        "compute.disks.setLabels",
+        "compute.images.get",
+        "compute.images.useReadOnly",
+        "compute.instances.create",
+        "compute.instances.delete",
+        "compute.instances.get",
+        "compute.instances.getSerialPortOutput",
+        "compute.instances.setLabels",
+        "compute.instances.setMetadata",
+        "compute.subnetworks.use",
+        "compute.zoneOperations.get",
+    ),
+)
+"""What a reading of a disk image does, on a VM of its own; `inspect` and `verify` ask beforehand."""
+ADOPT = Grant(STORAGE_ADMIN, ("compute.globalOperations.get", "compute.images.setLabels", "compute.images.update"))
+"""What writing a record to a disk image does; `inspect --adopt` asks beforehand."""
+_LOOK_AT_VM = (
     "compute.diskTypes.get",
-    "compute.images.list",
-    "compute.instances.list",
     "compute.machineTypes.get",
     "compute.networks.get",
-    "compute.projects.get",
     "compute.regions.get",
     "compute.subnetworks.get",
     "compute.zones.get",
 )
-"""What `rebuild` looks at beforehand; instanceAdmin.v1 holds it too."""
-_READ_DISK = (
-    "compute.disks.create",
-    "compute.disks.setLabels",
-    "compute.images.get",
-    "compute.images.useReadOnly",
-    "compute.instances.create",
-    "compute.instances.delete",
-    "compute.instances.get",
-    "compute.instances.getSerialPortOutput",
-    "compute.instances.setLabels",
-    "compute.instances.setMetadata",
-    "compute.regions.get",
-    "compute.subnetworks.use",
-    "compute.zoneOperations.get",
-)
-"""What a reading of a disk image does, on a VM of its own."""
+"""What is looked at before a temporary VM is made; instanceAdmin.v1 holds it too."""
+_LOOK = (*_LOOK_AT_VM, "compute.images.list", "compute.instances.list", "compute.projects.get")
+"""What `rebuild` looks at beforehand."""
+_READER = Grant(INSTANCE_ADMIN, tuple(sorted({*READ.permissions, *_LOOK_AT_VM})))
 _TRACES = ("compute.disks.list", "compute.images.list", "compute.instances.list")
 _READ_POOLS = Grant(CLUSTER_VIEWER, ("container.clusters.get",))
 _READ_DISK_IMAGES = Grant(VIEWER, ("compute.images.get", "compute.images.getFromFamily"))
@@ -92,11 +96,8 @@ COMMANDS: dict[str, tuple[Grant, ...]] = {
             tuple(sorted({*_TRACES, "compute.disks.delete", "compute.images.delete", "compute.instances.delete"})),
         ),
     ),
-    "inspect, verify": (Grant(INSTANCE_ADMIN, _READ_DISK),),
-    "inspect --adopt": (
-        Grant(INSTANCE_ADMIN, _READ_DISK),
-        Grant(STORAGE_ADMIN, ("compute.globalOperations.get", "compute.images.setLabels", "compute.images.update")),
-    ),
+    "inspect, verify": (_READER,),
+    "inspect --adopt": (_READER, ADOPT),
     "disks list": (Grant(VIEWER, _TRACES),),
     "disks describe": (_READ_DISK_IMAGES, *_FIND_USERS),
     "disks gc": (*_FIND_USERS, Grant(VIEWER, ("compute.images.list",))),
@@ -126,7 +127,7 @@ BESIDES = (
     ("secretmanager.versions.get", "roles/secretmanager.viewer", "to see that a registry's secret is there"),
     ("iam.serviceAccounts.get", "roles/iam.serviceAccountViewer", "to see that the VM's account may be used"),
 )
-"""Of `rebuild` and `disks`: permission, role, what for. What can't be seen for want of one is left, which is said."""
+"""Of some commands: permission, role, what for. What can't be seen for want of one is left, which is said."""
 
 
 def permissions_of(command: str) -> frozenset[str]:
@@ -145,6 +146,6 @@ def text() -> str:
         exact = ",".join(sorted(permissions_of(command)))
         custom = f"    gcloud iam roles create ROLE --project PROJECT --permissions {exact}"
         parts.append(f"### {command}\n\n" + "\n".join(lines) + f"\n\nor, no more than is needed:\n\n{custom}\n")
-    parts.append("### Besides, for `rebuild` and `disks`\n\n| Permission | Role | |\n|---|---|---|\n")
+    parts.append("### Besides, for `rebuild`, `inspect`, `verify` and `disks`\n\n| Permission | Role | |\n|---|---|---|\n")
     parts[-1] += "".join(f"| `{permission}` | `{role}` | {why} |\n" for permission, role, why in BESIDES)
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""Looks, before a build, for obstacles beside Compute: APIs, accounts, secrets, policies, pulls without credentials."""
+"""Looks, before a VM is made, for obstacles beside Compute: APIs, accounts, secrets, policies, bare pulls."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from kubectl_imagecache.core.errors import (
 from kubectl_imagecache.core.org_policies import against, needed
 from kubectl_imagecache.core.plan import BuildPlan, PlannedImage
 from kubectl_imagecache.core.references import ImageRef
+from kubectl_imagecache.core.vm_wish import VmWish
+from kubectl_imagecache.usecases.preflight import Look
 
 Found = Iterator[UserError | str]
 """Problems, and warnings as texts."""
@@ -25,22 +27,19 @@ Read = Callable[[ImageRef, str], None]
 SHOWN = 3
 
 
-def checks(
-    rules: ProjectRules, plan: BuildPlan, default_account: Callable[[], str], read: Read
-) -> list[Callable[[], list[UserError | str]]]:
+def rules_of(rules: ProjectRules, wish: VmWish, default_account: Callable[[], str]) -> list[Look]:
     """What `preflight` looks at besides; DEFAULT_ACCOUNT tells the email of the project's own service account."""
     return [
-        lambda: list(_apis(rules, plan)),
-        lambda: list(_account(rules, plan, default_account)),
-        lambda: list(_secrets(rules, plan)),
-        lambda: list(_policies(rules, plan)),
-        lambda: list(_without_credentials(plan, read)),
+        lambda: list(_apis(rules, wish)),
+        lambda: list(_account(rules, wish, default_account)),
+        lambda: list(_secrets(rules, wish)),
+        lambda: list(_policies(rules, wish)),
     ]
 
 
-def _apis(rules: ProjectRules, plan: BuildPlan) -> Found:
+def _apis(rules: ProjectRules, wish: VmWish) -> Found:
     apis = ["compute.googleapis.com"]
-    if any(login.source.startswith(f"projects/{plan.vm.project}/") for login in plan.registries):
+    if any(login.source.startswith(f"projects/{wish.vm.project}/") for login in wish.registries):
         apis.append("secretmanager.googleapis.com")
     try:
         disabled = [api for api in apis if not rules.is_enabled(api)]
@@ -51,19 +50,19 @@ def _apis(rules: ProjectRules, plan: BuildPlan) -> Found:
         return
     for api in disabled:
         yield UserError(
-            f"{api} is not enabled in {plan.vm.project}", f"gcloud services enable {api} --project {plan.vm.project}"
+            f"{api} is not enabled in {wish.vm.project}", f"gcloud services enable {api} --project {wish.vm.project}"
         )
 
 
-def _account(rules: ProjectRules, plan: BuildPlan, default_account: Callable[[], str]) -> Found:
-    if not plan.vm.service_account and not {r.auth for r in plan.registries} & {"google", "secret"}:
-        return  # The VM has none.
+def _account(rules: ProjectRules, wish: VmWish, default_account: Callable[[], str]) -> Found:
+    if not wish.has_account:
+        return
     try:
-        account = plan.vm.service_account or default_account()
+        account = wish.vm.service_account or default_account()
         if not rules.may_act_as(account):
             yield NotPermitted(ACT_AS, account, "roles/iam.serviceAccountUser")
     except NotFound:
-        what = plan.vm.service_account or "the project's default one"
+        what = wish.vm.service_account or "the project's default one"
         yield BadUsage(f"there is no service account {what}", "name one with --service-account")
     except (Unauthenticated, Unavailable):
         raise
@@ -71,8 +70,8 @@ def _account(rules: ProjectRules, plan: BuildPlan, default_account: Callable[[],
         yield f"{ACT_AS} was not checked beforehand: {error.message}"
 
 
-def _secrets(rules: ProjectRules, plan: BuildPlan) -> Found:
-    for login in plan.registries:
+def _secrets(rules: ProjectRules, wish: VmWish) -> Found:
+    for login in wish.registries:
         if login.auth != "secret":
             continue
         try:
@@ -88,8 +87,8 @@ def _secrets(rules: ProjectRules, plan: BuildPlan) -> Found:
             yield UserError(f"the secret {login.source} is {state}", "enable it, or name another version")
 
 
-def _policies(rules: ProjectRules, plan: BuildPlan) -> Found:
-    for constraint in needed(plan):
+def _policies(rules: ProjectRules, wish: VmWish) -> Found:
+    for constraint in needed(wish):
         try:
             policy = rules.policy(constraint)
         except (Unauthenticated, Unavailable):
@@ -98,10 +97,10 @@ def _policies(rules: ProjectRules, plan: BuildPlan) -> Found:
             yield f"the organization's policies were not checked beforehand: {error.message}"
             return
         if policy is not None:
-            yield from against(plan, boot_image(plan.vm, plan.arch), constraint, policy)
+            yield from against(wish, boot_image(wish.vm, wish.arch), constraint, policy)
 
 
-def _without_credentials(plan: BuildPlan, read: Read) -> Found:
+def without_credentials(plan: BuildPlan, read: Read) -> Found:
     """Images that the VM is to pull without credentials, although their registry wants some.
 
     The plan's digests were asked for with the user's own credentials, so that nothing has told yet.

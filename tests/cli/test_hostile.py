@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kubectl_imagecache.builder.bundle import startup_script
 from kubectl_imagecache.builder.job import Job, JobImage, RegistryAccess, Target
 from kubectl_imagecache.cli.build_progress import Teller
-from kubectl_imagecache.cli.build_run import harmless
+from kubectl_imagecache.cli.vm_run import harmless
 from kubectl_imagecache.core.references import parse
 from kubectl_imagecache.render.text import neutral
 from kubectl_imagecache.usecases.builder_report import ReportReader

@@ -38,6 +38,12 @@ def state_of(program: Program, sandbox: Sandbox, pool: str = "inference") -> tup
     return found["state"], [use["image"] for use in found["uses"] if use["match"] == "cached"]
 
 
+def changes(sandbox: Sandbox) -> list[str]:
+    """What was asked of the sandbox that is more than a look."""
+    found = [call.target for call in sandbox.world.calls if call.method != "GET"]
+    return [target for target in found if not target.endswith(":testIamPermissions")]
+
+
 def test_the_way_that_status_names_makes_an_unknown_pool_known(program: Program) -> None:
     with cloud("unknown") as sandbox:
         shown = program.imagecache("status", "inference", "-o", "json", **sandbox.env())
@@ -149,7 +155,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(program: Program)
             assert "(e2-standard-2, europe-west4-c) and a copy of 19 GiB" in first
             adopts = [f"Would write its record to the description and labels of {GOOGLES}."]
             assert more == (adopts if "--adopt" in command else [])
-        assert [call for call in sandbox.world.calls if call.method != "GET"] == []
+        assert changes(sandbox) == []
 
 
 def test_nothing_is_made_or_written_unasked(program: Program) -> None:
@@ -160,7 +166,7 @@ def test_nothing_is_made_or_written_unasked(program: Program) -> None:
                 2,
                 "error: nobody is there to be asked\nhint: add --yes\n",
             )
-        assert [call for call in sandbox.world.calls if call.method != "GET"] == []
+        assert changes(sandbox) == []
 
 
 @pytest.mark.parametrize(
@@ -187,13 +193,61 @@ def test_a_permission_that_is_lacking_is_named_with_its_role(program: Program) -
     with cloud("unknown") as sandbox:
         with sandbox.world.lock:
             sandbox.cloud.deny("compute.images.update")
-        found = program.imagecache("inspect", "google-built", "--adopt", "--yes", "-q", **sandbox.env())
+        args = ("inspect", "google-built", "--adopt", "--yes", "-q")
+        first = program.imagecache(*args, **sandbox.env())
+        assert (first.returncode, first.stdout) == (1, "")
+        assert first.stderr.startswith("error: not permitted: compute.images.update on projects/sandbox-project\n")
+        found = program.imagecache(*args, "--no-preflight", **sandbox.env())
         assert found.returncode == 1
         assert f"error: not permitted: compute.images.update on {GOOGLES}" in found.stderr
         assert "hint: the least role that allows it: roles/compute.storageAdmin" in found.stderr
         # What it found has been shown all the same, and the reading has left nothing.
         assert VLLM in found.stdout
         assert left(sandbox) == []
+
+
+@pytest.mark.parametrize("command", [("inspect", "--boot"), ("verify",)])
+def test_everything_that_stands_in_a_readings_way_is_said_before_anything_is_made(
+    program: Program, command: tuple[str, ...]
+) -> None:
+    args = (*command, "google-built", "--yes", "--network", "nowhere", "--zone", "europe-west4-b")
+    with cloud("unknown") as sandbox:
+        with sandbox.world.lock:
+            sandbox.cloud.deny("compute.images.useReadOnly")
+            sandbox.cloud.limit("CPUS", 1)
+            sandbox.cloud.state.apis_off.add("compute.googleapis.com")
+            sandbox.cloud.state.policies["gcp.resourceLocations"] = [{"denyAll": True}]
+        problems = [
+            "not permitted: compute.images.useReadOnly on projects/sandbox-project",
+            "the quota CPUS in europe-west4 has 0 left, 2 are needed",
+            "there is no network projects/sandbox-project/global/networks/nowhere",
+            "compute.googleapis.com is not enabled in sandbox-project",
+            "the organization's policy gcp.resourceLocations forbids resources in europe-west4-b",
+        ]
+        sandbox.world.calls.clear()
+        found = program.imagecache(*args, **sandbox.env())
+        told = [line.removeprefix("error: ") for line in found.stderr.splitlines() if line.startswith("error: ")]
+        assert (found.returncode, sorted(told)) == (1, sorted(problems))
+        dry = program.imagecache(*args, "--dry-run", **sandbox.env())
+        assert dry.returncode == 0
+        assert dry.stderr.splitlines() == [f"warning: it can't be read: {problem}" for problem in problems]
+        assert changes(sandbox) == []
+        assert left(sandbox) == []
+
+
+def test_a_failed_readings_log_is_kept_and_named_and_a_good_ones_is_gone(program: Program) -> None:
+    folder = program.home / ".local/state/kubectl-imagecache"
+    with cloud("unknown") as sandbox:
+        args = ("verify", "google-built", "--yes", "--zone", "europe-west4-b")
+        assert program.imagecache(*args, **sandbox.env()).returncode == 0
+        assert list(folder.iterdir()) == []
+        with sandbox.world.lock:
+            sandbox.cloud.on_boot(lambda machine: machine.after(16, machine.stop))
+        found = program.imagecache(*args, **sandbox.env())
+        (log,) = folder.iterdir()
+        assert found.returncode == 1
+        assert found.stderr.splitlines()[-1].endswith(f"the VM's log is {log}")
+        assert "Linux version" in log.read_text()
 
 
 def test_registries_that_can_not_be_asked_are_said_and_the_rest_is_recorded(program: Program) -> None:

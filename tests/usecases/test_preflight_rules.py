@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from kubectl_imagecache.clients.registry import Registry
 from kubectl_imagecache.clients.retry import Pace
 from kubectl_imagecache.core.errors import UserError
 from kubectl_imagecache.core.plan import BuildPlan, RegistryLogin
+from kubectl_imagecache.core.vm_wish import builder
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.scenarios import shelf
 from kubectl_imagecache.usecases.preflight import preflight
-from kubectl_imagecache.usecases.preflight_rules import checks
+from kubectl_imagecache.usecases.preflight_rules import rules_of, without_credentials
 from tests.usecases.builds import PROJECT, Workshop, workshop
 
 SECRET = f"projects/{PROJECT}/secrets/hub/versions/latest"
@@ -43,10 +44,9 @@ def found(shop: Workshop, plan: BuildPlan) -> list[UserError | str]:
     http = Http(pace=Pace(sleep=lambda seconds: None), env=shop.sandbox.env())
     google = shop.google(http)
     around = Surroundings(google, PROJECT)
-    looks = checks(
-        ProjectRules(google, PROJECT), plan, around.default_account, Registry.anonymous(shop.sandbox.env(), http).has
-    )
-    return [item for look in looks for item in look()]
+    looks = rules_of(ProjectRules(google, PROJECT), builder(plan), around.default_account)
+    anybody = Registry.anonymous(shop.sandbox.env(), http)
+    return [*(item for look in looks for item in look()), *without_credentials(plan, anybody.has)]
 
 
 def texts(shop: Workshop, plan: BuildPlan) -> list[str]:
@@ -184,10 +184,8 @@ def test_they_stand_among_the_findings_of_the_preflight(shop: Workshop) -> None:
     shop.sandbox.cloud.state.quotas["HDB_TOTAL_GB"] = 15.0
     plan = with_vm(shop.plan(), disk_type="hyperdisk-balanced")
     google = shop.google()
-    looks: list[Callable[[], list[UserError | str]]] = checks(
-        ProjectRules(google, PROJECT), plan, lambda: DEFAULT, lambda ref, digest: None
-    )
-    findings = preflight(Surroundings(google, PROJECT), shop.compute(), plan, looks)
+    looks = rules_of(ProjectRules(google, PROJECT), builder(plan), lambda: DEFAULT)
+    findings = preflight(Surroundings(google, PROJECT), builder(plan), looks)
     shop.sandbox.cloud.state.quotas.clear()
     assert [problem.message for problem in findings.problems] == [
         "the quota HDB_TOTAL_GB in europe-west4 has 15 left, 20 are needed",
