@@ -146,6 +146,7 @@ def text() -> str:
         exact = ",".join(sorted(permissions_of(command)))
         custom = f"    gcloud iam roles create ROLE --project PROJECT --permissions {exact}"
         parts.append(f"### {command}\n\n" + "\n".join(lines) + f"\n\nor, no more than is needed:\n\n{custom}\n")
-    parts.append("### Besides, for `rebuild`, `inspect`, `verify` and `disks`\n\n| Permission | Role | |\n|---|---|---|\n")
+    parts.append("### Besides, for `rebuild`, `inspect`, `verify` and `disks`\n\n")
+    parts[-1] += "| Permission | Role | |\n|---|---|---|\n"
     parts[-1] += "".join(f"| `{permission}` | `{role}` | {why} |\n" for permission, role, why in BESIDES)
     return "\n".join(parts)
