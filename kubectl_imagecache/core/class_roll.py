@@ -115,7 +115,7 @@ def changed(view: ClassView, step: EditClass) -> dict[str, Any]:
     unfinished = (before.left | before.to) & seen if before else frozenset()
     left = (_caches(rules, view.project) | unfinished) - to
     # Of nodes without any cache disk, those that a roll has not yet replaced are still to go.
-    older = before is not None and before.by_time and bool(to) and bool(old_nodes(view))
+    older = not _caches(rules, view.project) or (before is not None and before.by_time and bool(old_nodes(view)))
     change = Change(
         view.now,
         former,
@@ -123,7 +123,7 @@ def changed(view: ClassView, step: EditClass) -> dict[str, Any]:
         to,
         back=step.disk is None,
         began=_moving_since(view) or view.now,
-        by_time=older or not _told_by_label(left),
+        by_time=(older and bool(to)) or not _told_by_label(left),
     )
     spec = {} if made == rules and classes.owners_of_rules(found, MANAGER) else {"spec": {"priorities": made}}
     return {

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from kubectl_imagecache.core.class_roll import MARK
+from kubectl_imagecache.core.compute_class import exactly
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from tests.cli.conftest import Program
 from tests.cli.test_roll import begin, killed_at, run
-from tests.usecases.class_stage import CACHE, NAME, class_stage, class_state, compute_class, rule
+from tests.usecases.class_stage import CACHE, NAME, class_note, class_stage, class_state, compute_class, rule
 from tests.usecases.roll_stage import NEW, OLD, settings
 
 CLASS = ("--compute-class", NAME)
@@ -149,6 +150,8 @@ def test_killed_at_every_request_in_turn_a_second_run_of_a_class_ends_the_same(t
                 break
             killed += 1
             assert (number, class_state(sandbox)) == (number, {**end, "pods": 1})
+            note = {"to": [OLD.name if back else NEW.name], "back": back, "allowed": [exactly(NEW)]}
+            assert (number, class_note(sandbox)) == (number, note)
         number, performed = number + stride, not performed
     assert killed >= 1
 

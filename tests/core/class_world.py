@@ -49,6 +49,8 @@ class World:
     budgets: dict[str, int]
     """Owner -> Ready pods that must stay."""
     found: dict[str, Any]
+    spec: dict[str, Any]
+    """The class's, at first."""
     nodes: dict[str, RollNode] = field(default_factory=dict)
     pods: dict[str, RollPod] = field(default_factory=dict)
     patterns: list[str] = field(default_factory=list)
@@ -82,6 +84,23 @@ class World:
         """Those that new nodes get."""
         return frozenset(classes.cache_disks(classes.rules(self.found)[0], "p"))
 
+    def meddle(self, what: str) -> None:
+        """Somebody else, or bad luck: `revert` the rules, `forget` the note, `repair` a node, `sicken` a pod."""
+        if what == "revert":
+            self.found["spec"] = copy.deepcopy(self.spec)
+        elif what == "forget":
+            self.found["metadata"].pop("annotations", None)
+        elif what == "repair" and self.nodes:
+            name = self.random.choice(list(self.nodes))
+            self.nodes[name] = replace(self.nodes[name], cordoned=False, marks={})
+        elif what == "sicken" and self.pods:
+            uid = self.random.choice(list(self.pods))
+            self.pods[uid] = replace(self.pods[uid], ready=False, trouble="CrashLoopBackOff")
+
+    def heal(self) -> None:
+        """Mend the cause of all trouble."""
+        self.pods = {uid: replace(pod, trouble="") for uid, pod in self.pods.items()}
+
     def add_node(self) -> None:
         disks = self.disks()
         if not all(classes.allowed(disk, ({"spec": {"allowedResourcePatterns": self.patterns}},)) for disk in disks):
@@ -112,7 +131,7 @@ class World:
                 self.pods[uid] = replace(pod, node=self.random.choice(room))
             elif not pod.node:
                 self.add_node()
-            elif not pod.ready and self.random.random() < 0.7:
+            elif not pod.ready and not pod.trouble and self.random.random() < 0.7:
                 self.pods[uid] = replace(pod, ready=True)
         for name in [name for name in self.nodes if not any(pod.node == name for pod in self.pods.values())]:
             if self.random.random() < 0.5:
@@ -179,9 +198,16 @@ def run(world: World, plan: RollPlan, crash_at: int, calls: int = 0) -> Step | C
 def build(seed: int, owners: dict[str, tuple[int, int]], cached: bool) -> World:
     """For each owner its replicas and the least of its budget; CACHED: the class has a cache disk already."""
     rules = [rule(OLD.name) if cached else rule()]
-    found = {"metadata": {"name": "models"}, "spec": {"priorities": rules}}
+    found: dict[str, Any] = {"metadata": {"name": "models"}, "spec": {"priorities": rules}}
     budgets = {owner: least for owner, (_, least) in owners.items()}
-    world = World(Random(seed), budgets, found, patterns=[classes.exactly(OLD)], now=START - timedelta(hours=1))
+    world = World(
+        Random(seed),
+        budgets,
+        found,
+        copy.deepcopy(found["spec"]),
+        patterns=[classes.exactly(OLD)],
+        now=START - timedelta(hours=1),
+    )
     for owner, (replicas, _) in owners.items():
         for _ in range(replicas):
             world.add_pod(owner)

@@ -47,7 +47,7 @@ def check_harmless(world: World) -> None:
 
 def check_end(world: World, disk: DiskImageRef | None, gate: bool) -> None:
     check_harmless(world)
-    assert not gate or all(pod.ready for pod in world.pods.values())
+    assert not gate or all(pod.ready or pod.trouble for pod in world.pods.values())
     assert [classes.cache_disks(one, "p") for one in classes.rules(world.found)] == [(disk,) if disk else ()]
     assert {node.disks for node in world.nodes.values()} <= {frozenset({disk} if disk else ())}
     assert not any(node.cordoned or node.marks for node in world.nodes.values())
@@ -103,6 +103,27 @@ def test_a_roll_that_others_gave_up_for_another_or_went_back_from_is_finished_al
     end = run(world, plan, -1)
     if isinstance(end, Done) and end.back:
         # Who began to go back goes all the way; what is wanted then is begun anew.
+        end = run(world, plan, -1)
+    assert isinstance(end, Done), end
+    check_end(world, NEW, plan.gate)
+
+
+MEDDLING = st.tuples(st.sampled_from(["revert", "forget", "repair", "sicken"]), st.integers(0, 25))
+
+
+@settings(deadline=None, max_examples=EXAMPLES)
+@given(WORLDS, PLANS, st.lists(MEDDLING, min_size=1, max_size=4))
+def test_a_roll_goes_on_over_what_others_undo_and_stops_at_pods_that_do_not_start_until_they_do(
+    world: World, plan: RollPlan, meddling: list[tuple[str, int]]
+) -> None:
+    for what, turn in meddling:
+        run(world, plan, turn, 1)
+        world.meddle(what)
+        check_harmless(world)
+    end = run(world, plan, -1)
+    if isinstance(end, Stop):
+        world.heal()
+        world.budgets = dict.fromkeys(world.budgets, 0)
         end = run(world, plan, -1)
     assert isinstance(end, Done), end
     check_end(world, NEW, plan.gate)
