@@ -184,7 +184,7 @@ def split(plan: RollPlan, view: ClassView) -> tuple[RollView, RollPool, RollPool
     nodes = tuple(replace(node, pool=old.name if node.name in going else new.name) for node in view.nodes)
     # A pod that waits for a node is this roll's business if it waits for one of this class.
     pods = tuple(pod for pod in view.pods if pod.node or pod.selects_class == view.name)
-    return RollView(view.now, old, new, nodes, pods, view.pins, view.blocked), old, new
+    return RollView(view.now, old, new, nodes, pods, view.pins, view.blocked, forgets=True), old, new
 
 
 def _decide(plan: RollPlan, view: ClassView) -> Step | ClassStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,9 +15,11 @@ from kubectl_imagecache.core.windows import Window
 CORDONED = "kubectl-imagecache/cordoned"
 """Node annotation: when the roll cordoned it, ISO 8601; set in the same patch as spec.unschedulable."""
 UNREADY = "kubectl-imagecache/unready"
-"""Node annotation: UIDs, by comma, of controllers whose pods here were not Ready before the roll touched them."""
+"""Node annotation: families, by comma, of pods here that were not Ready before the roll touched them."""
 DRAINING = "kubectl-imagecache/draining"
 """Node annotation: when the roll began to empty it, ISO 8601."""
+MOVED = "kubectl-imagecache/moved"
+"""Node annotation: families, by comma, of pods that the roll moves from here, or moved from a node that is gone."""
 SCALING = "kubectl-imagecache/scaling"
 """Node annotation: the pool's autoscaling limits before the roll, in case the new pool, which knows them, is lost."""
 SOAKING = "kubectl-imagecache/soaking"
@@ -28,7 +31,11 @@ CANARY = "kubectl-imagecache/canary"
 TRYING, PROVEN, SWEPT = "trying", "proven", "swept"
 BACK = "kubectl-imagecache/rolling-back"
 """Node annotation on the new pool: the roll goes back, since when."""
-MARKS = (CORDONED, UNREADY, DRAINING, SCALING, REMOVING, SOAKING, CANARY, BACK)
+MARKS = (CORDONED, UNREADY, DRAINING, MOVED, SCALING, REMOVING, SOAKING, CANARY, BACK)
+
+
+_REVISIONS = ("pod-template-hash", "rollouts-pod-template-hash")
+"""Pod labels by which Deployments, and Rollouts of Argo's, tell their ReplicaSets apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,11 @@ class RollNode:
     """amd64, arm64; empty is unknown."""
 
 
+def family(namespace: str, owner_kind: str, owner: str) -> str:
+    """What pods of one OWNER (a ReplicaSet's: of what rolls it out) have in common, short enough for an annotation."""
+    return hashlib.sha256(f"{namespace}/{owner_kind}/{owner}".encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class RollPod:
     """A pod on one of those nodes, or on none yet."""
@@ -142,9 +154,20 @@ class RollPod:
     claims: tuple[str, ...] = ()
     """Names of its PersistentVolumeClaims."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner_name: str = ""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def family(self) -> str:
+        """What this pod shares with the one that replaces it, also after its Deployment's next rollout."""
+        revision = next((self.labels[key] for key in _REVISIONS if key in self.labels), "")
+        owner = self.owner_name or self.owner_uid
+        if self.owner_kind == "ReplicaSet":
+            # It is called after what rolls it out: web-5d4f8c7b9 is of web.
+            owner = owner.removesuffix(f"-{revision}")
+        return family(self.namespace, self.owner_kind, owner)
 
     @property
     def stays(self) -> bool:
@@ -219,6 +242,8 @@ class RollView:
     """By the pod's UID: what this run's evictions were answered."""
     waiting: datetime | None = None
     """Since when this run has done nothing but wait for pools or nodes; None: it has not."""
+    forgets: bool = False
+    """Nodes go by themselves, and with them what their marks say of moved pods: none is told from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +265,8 @@ class Mark:
 
     nodes: tuple[str, ...]
     mark: str
+    also: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Node -> what else is written there, or what in its stead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +275,7 @@ class Cordon:
 
     nodes: tuple[str, ...]
     unready: Mapping[str, tuple[str, ...]]
-    """Node -> UIDs of controllers with pods there that aren't Ready."""
+    """Node -> families of pods there that aren't Ready."""
     scaling: Scaling = OFF
     """The pool's limits before the roll."""
 
@@ -269,6 +296,8 @@ class Repin:
     """The name to select."""
     disk: DiskImageRef | None
     """The disk label to select, where they select by it."""
+    also: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """As in Mark, before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +328,8 @@ class Remove:
 
     nodes: tuple[str, ...]
     pool: str
+    also: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """As in Mark, before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,3 +417,5 @@ class RollEvent:
     """Pool -> nodes."""
     note: str = ""
     """What went wrong and is tried again."""
+    aside: bool = False
+    """NOTE is of something that is left alone."""

@@ -17,7 +17,9 @@ from kubectl_imagecache.core.roll import (
     Stop,
     Wait,
 )
-from kubectl_imagecache.core.roll_drain import AGAIN, cordon, moment, move, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_drain import cordon, move
+from kubectl_imagecache.core.roll_gate import gate, handed_on
+from kubectl_imagecache.core.roll_look import AGAIN, moment, nodes_of, wait_for, workload
 from kubectl_imagecache.core.surge import a_zone
 
 REMOVED_WITHIN_S = 300.0
@@ -34,9 +36,11 @@ def batch(plan: RollPlan, view: RollView, source: RollPool, target: RollPool, or
     held = {pod.node for pod in workload(view, source)}
     # What is left goes with its pool.
     last = len(shut) == len(nodes) and (target.size >= origin.nodes or target.scaling.enabled)
-    empty = tuple(node.name for node in shut if node.name not in held and not is_leaving(view, node))
-    if empty and not last:
-        return Remove(empty, source.name)
+    empty = [node for node in shut if node.name not in held and not is_leaving(view, node)]
+    # As long as the pods of an emptied node don't run elsewhere it may be wanted again, and their volumes hang on it.
+    if empty and not last and not (plan.gate and gate(plan, view, source, target)):
+        names = tuple(node.name for node in empty)
+        return Remove(names, source.name, handed_on(empty, nodes_of(view, target)))
     moving = move(plan, view, source, target, shut)
     if moving is not None or last:
         return moving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kubectl_imagecache.core.pins import Pin
@@ -32,10 +33,13 @@ from kubectl_imagecache.core.roll import (
     Sweep,
     Uncordon,
     Wait,
+    family,
 )
 from kubectl_imagecache.core.roll_batches import batch, is_leaving
-from kubectl_imagecache.core.roll_drain import drain, moment, nodes_of, wait_for, workload
-from kubectl_imagecache.core.roll_pool import unpacked
+from kubectl_imagecache.core.roll_drain import drain
+from kubectl_imagecache.core.roll_gate import noting
+from kubectl_imagecache.core.roll_look import moment, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_pool import is_held, packed, unpacked
 from kubectl_imagecache.core.roll_timing import in_time
 
 BUSY = frozenset({"PROVISIONING", "RECONCILING"})
@@ -66,7 +70,8 @@ def _decide(plan: RollPlan, view: RollView) -> Step:
         assert new is not None
         if plan.back:
             return Stop(f"{plan.pool} is deleted already: there is nothing to go back to", f"roll {new.name} instead")
-        return _clash(plan, new) or Done(f"{plan.pool} is replaced by {new.name}")
+        # Somebody may have deleted it before its successor had its limits.
+        return _clash(plan, new) or _unheld(new) or Done(f"{plan.pool} is replaced by {new.name}")
     if new is None:
         left = _left_behind(view, old)
         if left is not None:
@@ -89,7 +94,7 @@ def _decide(plan: RollPlan, view: RollView) -> Step:
 
 def _left_behind(view: RollView, old: RollPool) -> Step | None:
     """What undoes a roll whose new pool somebody else has deleted: pods wait, and only the old nodes can take them."""
-    ours = [node for node in nodes_of(view, old) if CORDONED in node.marks]
+    ours = [node for node in nodes_of(view, old) if CORDONED in node.marks or SCALING in node.marks]
     limits = next((found for node in ours if (found := unpacked(node.marks.get(SCALING, "")))), OFF)
     if not ours:
         return None
@@ -103,6 +108,13 @@ def _restore(pool: RollPool, limits: Scaling) -> Step | None:
     return None
 
 
+def _unheld(new: RollPool) -> Step | None:
+    """What gives NEW the limits that the old pool had, unless somebody has given it others."""
+    if new.origin is None or not is_held(new.scaling, new.origin, new.zones):
+        return None
+    return _restore(new, new.origin.scaling)
+
+
 def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
     for pool in (new, old):
         if pool.status in BUSY:
@@ -111,16 +123,23 @@ def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> St
     if first is not None:
         return first
     if old.scaling.enabled:
-        return Scale(old.name, OFF)
-    if new.origin is not None and new.origin.surge:
-        return (
-            repin(plan, view, old, new)
-            or batch(plan, view, old, new, new.origin)
-            or _restore(new, new.origin.scaling)
-            or _farewell(plan, view, old)
-            or Delete(old.name)
-        )
-    return repin(plan, view, old, new) or drain(plan, view, old, new) or _farewell(plan, view, old) or Delete(old.name)
+        return _noted_limits(view, old) or Scale(old.name, OFF)
+    moves = repin(plan, view, old, new)
+    if moves is None and new.origin is not None and new.origin.surge:
+        moves = batch(plan, view, old, new, new.origin)
+    elif moves is None:
+        moves = drain(plan, view, old, new)
+    return moves or _unheld(new) or _farewell(plan, view, old) or Delete(old.name)
+
+
+def _noted_limits(view: RollView, old: RollPool) -> Step | None:
+    """What writes OLD's limits down where they are found should the new pool, which knows them, be deleted."""
+    nodes, said = nodes_of(view, old), packed(old.scaling)
+    # A node that others have cordoned is not ours to open again.
+    ours = min((node.name for node in nodes if not node.cordoned), default="")
+    if not ours or any(node.marks.get(SCALING) == said for node in nodes):
+        return None
+    return Mark((ours,), SCALING, {ours: {SCALING: said}})
 
 
 def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> Step:
@@ -130,7 +149,8 @@ def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
     if unmarked:
         return Mark(unmarked, BACK)
     # A node whose deletion was asked for may yet go: nothing must be scheduled there.
-    ours = [node for node in nodes_of(view, old) if CORDONED in node.marks and not is_leaving(view, node)]
+    marked = [node for node in nodes_of(view, old) if CORDONED in node.marks or SCALING in node.marks]
+    ours = [node for node in marked if not is_leaving(view, node)]
     if ours:
         return Uncordon(tuple(node.name for node in ours))
     if old.status in BUSY:
@@ -226,7 +246,15 @@ def repin(plan: RollPlan, view: RollView, source: RollPool, target: RollPool, as
         return None
     if not (plan.repin or asked):
         return Stop(f"{pins[0]} selects {source.name}: its pods would stay Pending", "let it be changed with --repin")
-    return Repin(pins, target.name, target.disks[0] if target.disks else None)
+    return Repin(pins, target.name, target.disks[0] if target.disks else None, _rolled_out(view, source, pins))
+
+
+def _rolled_out(view: RollView, source: RollPool, pins: Iterable[Pin]) -> dict[str, dict[str, str]]:
+    """The mark by which pods that PINS' controllers are about to replace are known as moved by the roll."""
+    node = min(nodes_of(view, source), key=lambda node: node.name, default=None)
+    kinds = {"Deployment": "ReplicaSet"}
+    marks = noting(node, {family(p.namespace, kinds.get(p.kind, p.kind), p.name) for p in pins}) if node else {}
+    return {node.name: marks} if node and marks else {}
 
 
 def selects(pin: Pin, source: RollPool, target: RollPool) -> bool:

@@ -6,11 +6,12 @@ import copy
 import hashlib
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import Origin, Scaling
+from kubectl_imagecache.core.roll import OFF, Origin, Scaling
 
 LONGEST = 40
 """Characters in a pool's name (docs/facts.md)."""
@@ -144,6 +145,36 @@ def origin_of(pool: Mapping[str, Any]) -> Origin | None:
     return Origin(name, group, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes), int(surge))
 
 
+def held(origin: Origin, zones: int) -> Scaling:
+    """The new pool's limits until all pods have moved there; ZONES are its.
+
+    In batches the roll sizes it. Else its empty nodes must not be taken away before the pods come: an autoscaler does
+    so after ten minutes (https://cloud.google.com/kubernetes-engine/docs/concepts/cluster-autoscaler).
+    """
+    limits = origin.scaling
+    if not limits.enabled:
+        return limits
+    if origin.surge:
+        return OFF
+    if limits.most:
+        return replace(limits, least=max(limits.least, min(origin.nodes // max(1, zones), limits.most)))
+    return replace(limits, total_least=max(limits.total_least, min(origin.nodes, limits.total_most)))
+
+
+def is_held(scaling: Scaling, origin: Origin, zones: int) -> bool:
+    """Whether SCALING is as the roll set it for as long as it lasts, and nobody has set it anew."""
+    limits = held(origin, zones)
+    return origin.scaling.enabled and replace(scaling, policy=limits.policy) == limits
+
+
+def lasting(pool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """POOL, in GKE's JSON, with the limits that it will have once the roll that made it has ended."""
+    origin, zones = origin_of(pool), len(pool.get("locations") or ()) or 1
+    if origin is None or not is_held(scaling_of(pool), origin, zones):
+        return pool
+    return {**pool, "autoscaling": scaling_json(origin.scaling)}
+
+
 def clone(
     pool: Mapping[str, Any],
     name: str,
@@ -174,9 +205,11 @@ def clone(
     kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(theirs)}
     zones = len(made.get("locations") or ()) or 1
     nodes, surge = batches or (per_zone * zones, 0)
+    origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, nodes, surge)
     if surge:
         made.pop("autoscaling", None)  # Its limits come back when all nodes are there: until then we size it.
-    origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, nodes, surge)
+    elif origin.scaling.enabled:
+        made["autoscaling"] = {**made["autoscaling"], **scaling_json(held(origin, zones))}
     config["resourceLabels"] = {**kept, **labels(origin)}
     network = made.get("networkConfig")
     if isinstance(network, dict):

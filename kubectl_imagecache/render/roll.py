@@ -10,6 +10,7 @@ from kubectl_imagecache.core.roll import (
     BACK,
     CORDONED,
     DRAINING,
+    SCALING,
     SOAKING,
     Allow,
     Canary,
@@ -37,7 +38,12 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_checks import Check
 from kubectl_imagecache.render.text import count, cut, neutral
 
-_MARKS = {DRAINING: "empty {}", SOAKING: "begin to soak: {}", BACK: "turn back: mark {}"}
+_MARKS = {
+    DRAINING: "empty {}",
+    SOAKING: "begin to soak: {}",
+    BACK: "turn back: mark {}",
+    SCALING: "note the autoscaling limits on {}",
+}
 _BAR = 24
 MOST = 4
 """Names in one line."""
@@ -100,14 +106,20 @@ def words(step: Step | ClassStep) -> str:
 
 def event_line(event: RollEvent) -> str:
     """An event as a line with its time."""
-    what = words(event.step) if event.step is not None else f"try again: {event.note}"
+    what = _happens(event)
     left = f" ({event.pods_left} pods to move)" if event.pods_left and isinstance(event.step, Evict | Wait) else ""
     return neutral(f"{event.at:%H:%M:%S}  {what}{left}")
 
 
+def _happens(event: RollEvent) -> str:
+    if event.step is not None:
+        return words(event.step)
+    return f"{'note' if event.aside else 'try again'}: {event.note}"
+
+
 def live_lines(event: RollEvent, most: int, cells: int) -> list[str]:
     """What is going on, in lines of at most CELLS: the step, and how many of the MOST pods have moved."""
-    what = words(event.step) if event.step is not None else f"try again: {event.note}"
+    what = _happens(event)
     lines = [cut(neutral(f"{event.at:%H:%M:%S}  {what}"), cells)]
     pools = [f"{pool} {count(number, 'node')}" for pool, number in event.nodes.items()]
     if most and pools:
@@ -121,7 +133,7 @@ def live_lines(event: RollEvent, most: int, cells: int) -> list[str]:
 
 def event_json(event: RollEvent) -> str:
     """An event as a line of JSON."""
-    kind = type(event.step).__name__.lower() if event.step is not None else "retry"
+    kind = type(event.step).__name__.lower() if event.step is not None else "note" if event.aside else "retry"
     found: dict[str, Any] = {
         "kind": kind,
         "at": event.at.isoformat(),

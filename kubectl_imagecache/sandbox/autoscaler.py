@@ -102,7 +102,7 @@ class Autoscaler:
     def _scale_down(self) -> bool:
         """Take away nodes that have long been empty; whether any is empty."""
         state, path, now = self._cloud.state, self._path(), self._world.clock.now()
-        busy = {pod["spec"].get("nodeName") for pod in self._kube.objects("Pod") if not _stays(pod)}
+        busy = {pod["spec"].get("nodeName") for pod in self._kube.objects("Pod") if not stays(pod)}
         seen: set[str] = set()
         for pool in list(state.collection(f"{path}/nodePools").values()):
             if not pool.get("autoscaling", {}).get("autoprovisioned"):
@@ -129,7 +129,8 @@ def _waits_for(pod: Json, name: str) -> bool:
     return wanted == name and not pod["spec"].get("nodeName") and "deletionTimestamp" not in pod["metadata"]
 
 
-def _stays(pod: Json) -> bool:
+def stays(pod: Json) -> bool:
+    """Whether POD does not keep its node: it comes and goes with it, or has ended."""
     owners = pod["metadata"].get("ownerReferences") or ()
     return any(owner.get("kind") == "DaemonSet" for owner in owners) or pod.get("status", {}).get("phase") in (
         "Succeeded",

@@ -25,7 +25,8 @@ def replacement(gke: RollGke, clock: Clock, pool: str, disk: DiskImageRef | None
         if disk is not None and disk not in disks:
             raise BadUsage(f"{made[-1]}, made by a roll of {pool}, does not have {disk.name}", "leave --disk-image out")
         kept = disk or disks[-1]
-        return Replacement(target.project, target.location, target.name, pool, found, kept, exists=True)
+        lasting = names.lasting(found)
+        return Replacement(target.project, target.location, target.name, pool, lasting, kept, exists=True)
     if pool not in pools:
         raise NotFound(f"there is no node pool {pool}", f"there are {', '.join(pools) or 'none at all'}")
     if disk is None:
@@ -35,5 +36,5 @@ def replacement(gke: RollGke, clock: Clock, pool: str, disk: DiskImageRef | None
         raise NotFound(f"GKE names no instance groups of {pool}", "wait until it is RUNNING, and try again")
     per_zone = max(gke.sizes(old), default=0)
     name = names.successor(pool, pools)
-    made_up = names.clone(old, name, disk, per_zone, gke.versions(), clock.now())
+    made_up = names.lasting(names.clone(old, name, disk, per_zone, gke.versions(), clock.now()))
     return Replacement(target.project, target.location, target.name, pool, made_up, disk, exists=False)

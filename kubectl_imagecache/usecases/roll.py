@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from kubectl_imagecache.core.errors import Busy, Unavailable
-from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPlan, RollView, Step, Stop, Wait
+from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPlan, RollPool, RollView, Step, Stop, Wait
 from kubectl_imagecache.core.roll_decide import decide, goes_back
+from kubectl_imagecache.core.roll_gate import bystanders
 from kubectl_imagecache.usecases.roll_act import act
 from kubectl_imagecache.usecases.roll_observe import look
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped, Tools, pause, rest
@@ -32,6 +33,7 @@ def roll(tools: Tools, plan: RollPlan) -> Done:
             thinks = time.thread_time()
             plan, view, step = _next(tools, plan, run)
             tools.say(_event(plan, view, step))
+            _tell_bystanders(tools, plan, view, run)
             thought_s = time.thread_time() - thinks
             if isinstance(step, Done):
                 return step
@@ -71,6 +73,22 @@ def _next(tools: Tools, plan: RollPlan, run: Run) -> tuple[RollPlan, RollView, S
     return plan, view, step
 
 
+def _tell_bystanders(tools: Tools, plan: RollPlan, view: RollView, run: Run) -> None:
+    """Say once of each pod that it is not well, and that the roll goes on all the same."""
+    source, target = _ends(plan, view)
+    if not plan.gate or source is None or target is None:
+        return
+    for pod, why in bystanders(plan, view, source, target):
+        if pod.uid not in run.told:
+            run.told.add(pod.uid)
+            tools.say(RollEvent(view.now, None, note=f"{pod}, which the roll has not moved, {why}", aside=True))
+
+
+def _ends(plan: RollPlan, view: RollView) -> tuple[RollPool | None, RollPool | None]:
+    """From where pods move, and where to."""
+    return (view.new, view.old) if plan.back else (view.old, view.new)
+
+
 def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
     if tools.interrupted():
         raise Interrupted(
@@ -81,7 +99,7 @@ def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
 
 
 def _event(plan: RollPlan, view: RollView, step: Any) -> RollEvent:
-    source, target = (view.new, view.old) if plan.back else (view.old, view.new)
+    source, target = _ends(plan, view)
     counts = {pool.name: 0 for pool in (source, target) if pool is not None}
     for node in view.nodes:
         counts[node.pool] = counts.get(node.pool, 0) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ from kubectl_imagecache.core.roll import (
     Uncordon,
     Wait,
 )
-from kubectl_imagecache.core.roll_drain import AGAIN
+from kubectl_imagecache.core.roll_look import AGAIN
 from kubectl_imagecache.core.surge import first_batch, whole_size
 from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause
@@ -76,12 +77,12 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
 
         each(tools, cordon, step.nodes)
     elif isinstance(step, Mark):
-        marks = {step.mark: now}
-        each(tools, lambda node: tools.kube.patch_node(node, marks), step.nodes)
+        _write(tools, {node: {step.mark: now, **step.also.get(node, {})} for node in step.nodes})
     elif isinstance(step, Uncordon):
         each(tools, tools.kube.release, step.nodes)
     elif isinstance(step, Repin):
-        for pin in step.pins:
+        _write(tools, step.also)
+        for pin in step.pins if not tools.interrupted() else ():
             tools.kube.repin(pin, step.pool, step.disk)
     elif isinstance(step, Force):
         each(tools, tools.kube.delete_pod, step.pods)
@@ -89,6 +90,10 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
         _evict(tools, run, step)
     else:
         _keep_canary(tools, plan, view, run, step)
+
+
+def _write(tools: Tools, marks: Mapping[str, Mapping[str, str]]) -> None:
+    each(tools, lambda node: tools.kube.patch_node(node, marks[node]), marks)
 
 
 def _remove(tools: Tools, view: RollView, run: Run, step: Remove) -> None:
@@ -100,7 +105,7 @@ def _remove(tools: Tools, view: RollView, run: Run, step: Remove) -> None:
         run.failed[key] = run.failed.get(key, 0) + 1
     # First the mark: who comes after a crash must not let pods onto a node that goes.
     mark = {REMOVING: view.now.isoformat()}
-    each(tools, lambda node: tools.kube.patch_node(node, mark), step.nodes)
+    _write(tools, {**step.also, **dict.fromkeys(step.nodes, mark)})
     if tools.interrupted():
         return
     run.read = None
@@ -168,15 +173,16 @@ def _follow(tools: Tools, run: Run, step: Create | Scale | Grow | Delete, operat
 
 def _evict(tools: Tools, run: Run, step: Evict) -> None:
     """Ask for each pod; once a budget kept one, its siblings are not asked for in the same pass."""
-    refused: dict[str, Evicted] = {}
+    refused: dict[tuple[str, bool], Evicted] = {}
 
     def ask(pod: RollPod) -> tuple[RollPod, Evicted]:
-        sibling = refused.get(pod.owner_uid)
+        # A budget keeps a healthy pod, and may let its unhealthy sibling go (unhealthyPodEvictionPolicy).
+        sibling = refused.get((pod.owner_uid, pod.ready))
         if sibling is not None:
             return pod, sibling
         answer = tools.kube.evict(pod)
         if not answer.done and pod.owner_uid:
-            refused[pod.owner_uid] = answer
+            refused[pod.owner_uid, pod.ready] = answer
         return pod, answer
 
     answers = each(tools, ask, step.pods)

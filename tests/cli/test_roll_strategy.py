@@ -49,6 +49,7 @@ def test_a_pool_rolls_in_batches_of_a_node_in_every_zone_and_never_has_more_node
     assert (code, err) == (0, "")
     assert [line for line in said(out) if "emptied" not in line] == [
         "create the new pool",
+        "note the autoscaling limits on NODE",
         "turn autoscaling of web off",
         "cordon NODE, NODE, NODE",
         "grow web-r2 to 2 nodes a zone",
@@ -106,10 +107,11 @@ def test_a_canary_proves_the_disk_before_the_old_pool_is_touched(sandbox: Sandbo
     stage(sandbox, cached=[BIG])
     code, out, err = run(sandbox, tmp_path, *ROLL, "--canary", BIG)
     assert (code, err) == (0, "")
-    assert said(out)[:4] == [
+    assert said(out)[:5] == [
         "create the new pool",
         f"run a pod of {BIG} on NODE",
         "take away what ran on NODE to measure",
+        "note the autoscaling limits on NODE",
         "turn autoscaling of web off",
     ]
     assert (state_of(sandbox), probes(sandbox)) == (ROLLED, [])

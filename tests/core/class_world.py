@@ -160,7 +160,7 @@ class World:
         if isinstance(step, Uncordon):
             return replace(node, cordoned=False, marks={})
         if isinstance(step, Mark):
-            return replace(node, marks={**node.marks, step.mark: now})
+            return replace(node, marks={**node.marks, step.mark: now, **step.also.get(node.name, {})})
         unready = ",".join(step.unready.get(node.name, ()))
         return replace(node, cordoned=True, marks={CORDONED: now, **({UNREADY: unready} if unready else {})})
 

@@ -10,6 +10,7 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
     CANARY,
     CORDONED,
+    MOVED,
     OFF,
     PROVEN,
     REMOVING,
@@ -42,7 +43,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_decide import decide, goes_back
-from kubectl_imagecache.core.roll_pool import packed
+from kubectl_imagecache.core.roll_pool import held, packed
 from kubectl_imagecache.core.surge import first_batch
 
 START = datetime(2026, 1, 15, 9, tzinfo=timezone.utc)
@@ -210,6 +211,8 @@ class Cluster:
             assert not pool.scaling.enabled
             self.pools[step.pool] = replace(self.sized(pool, sizes), status="RECONCILING")
         elif isinstance(step, Remove):
+            for name, marks in step.also.items():
+                self._note(name, MOVED, marks[MOVED])
             for name in step.nodes[:most]:
                 self._note(name, REMOVING, self.now.isoformat())
             if most > len(step.nodes):
@@ -235,12 +238,13 @@ class Cluster:
 
     def _create(self, plan: RollPlan) -> None:
         old = self.pools["web"]
-        per_zone, nodes, surge, scaling = max(old.sizes), max(old.sizes) * self.zones, 0, old.scaling
+        per_zone, nodes, surge = max(old.sizes), max(old.sizes) * self.zones, 0
         if plan.surge is not None:
-            per_zone, nodes, scaling = first_batch(plan.surge, old.size, self.zones), old.size, OFF
+            per_zone, nodes = first_batch(plan.surge, old.size, self.zones), old.size
             surge = max(1, per_zone) * self.zones
         origin = Origin("web", "gke-c-web-1-grp", old.scaling, self.now, nodes, surge)
-        made = replace(old, name="web-r2", status="PROVISIONING", disks=(NEW,), origin=origin, scaling=scaling)
+        made = replace(old, name="web-r2", status="PROVISIONING", disks=(NEW,), origin=origin)
+        made = replace(made, scaling=held(origin, self.zones))
         self.pools["web-r2"] = self.sized(made, (per_zone,) * self.zones)
 
     def _note(self, name: str, mark: str, value: str) -> None:
@@ -257,7 +261,7 @@ class Cluster:
                 marks[SCALING] = packed(step.scaling)
             self.nodes[name] = replace(node, cordoned=True, marks=marks)
         elif isinstance(step, Mark):
-            self.nodes[name] = replace(node, marks={**node.marks, step.mark: now})
+            self.nodes[name] = replace(node, marks={**node.marks, step.mark: now, **step.also.get(name, {})})
         else:
             self.nodes[name] = replace(node, cordoned=False, marks={})
 

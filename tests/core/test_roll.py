@@ -11,9 +11,29 @@ from hypothesis import strategies as st
 
 from kubectl_imagecache.core.errors import BadUsage
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import OFF, SCALING, Cordon, Done, Origin, RollPlan, Scaling, Stop
+from kubectl_imagecache.core.roll import (
+    OFF,
+    Cordon,
+    Done,
+    Origin,
+    RollPlan,
+    RollPool,
+    RollView,
+    Scale,
+    Scaling,
+    Stop,
+)
 from kubectl_imagecache.core.roll_decide import decide
-from kubectl_imagecache.core.roll_pool import clone, labels, origin_of, scaling_json, scaling_of, successor
+from kubectl_imagecache.core.roll_pool import (
+    clone,
+    held,
+    labels,
+    lasting,
+    origin_of,
+    scaling_json,
+    scaling_of,
+    successor,
+)
 from kubectl_imagecache.core.surge import Surge, first_batch, parse_surge
 from kubectl_imagecache.core.windows import parse_window
 from tests.core.roll_world import NEW, Cluster, build, run
@@ -202,7 +222,7 @@ def test_a_clone_keeps_what_it_does_not_know_and_drops_what_only_gke_writes() ->
         },
         "networkConfig": {"podRange": "pods", "createPodRange": False},
         "management": {"autoRepair": True},
-        "autoscaling": {"enabled": True, "totalMinNodeCount": 1, "totalMaxNodeCount": 9, "locationPolicy": "ANY"},
+        "autoscaling": {"enabled": True, "totalMinNodeCount": 6, "totalMaxNodeCount": 9, "locationPolicy": "ANY"},
     }
 
 
@@ -213,8 +233,7 @@ def test_where_somebody_deletes_the_new_pool_the_old_one_is_restored(
 ) -> None:
     plan = replace(plan, keep_old=True, canary="")
     run(cluster, plan, turn, 1000)
-    shut = any(SCALING in node.marks for node in cluster.nodes.values())
-    known = shut or cluster.pools["web"].scaling == cluster.limits
+    nodes = any(node.pool == "web" for node in cluster.nodes.values())
     cluster.lose_new_pool()
     cluster.budgets = dict.fromkeys(cluster.budgets, 0)
     if back:
@@ -226,8 +245,8 @@ def test_where_somebody_deletes_the_new_pool_the_old_one_is_restored(
         end, _ = run(cluster, replace(plan, keep_old=False), -1)
         assert isinstance(end, Done), end
     (pool,) = cluster.pools.values()
-    # Between the call that turns it off and the first cordon nobody else knows the limits.
-    assert pool.scaling == (cluster.limits if known else OFF)
+    # A pool without a node has nothing that could tell its limits.
+    assert pool.scaling == cluster.limits or not nodes
     assert cluster.lost_pods == []
 
 
@@ -303,3 +322,32 @@ def test_a_batch_is_as_many_nodes_in_every_zone(surge: str, nodes: int, zones: i
 def test_what_is_no_number_of_nodes_is_refused(text: str) -> None:
     with pytest.raises(BadUsage, match="not a number of nodes"):
         parse_surge(text)
+
+
+@pytest.mark.parametrize(
+    ("limits", "surge", "then"),
+    [
+        (Scaling(True, 1, 5), 0, Scaling(True, 2, 5)),
+        (Scaling(True, 1, 1), 0, Scaling(True, 1, 1)),
+        (Scaling(True, 0, 0, 2, 9, "ANY"), 0, Scaling(True, 0, 0, 6, 9, "ANY")),
+        (Scaling(True, 1, 5), 3, OFF),
+        (OFF, 0, OFF),
+    ],
+)
+def test_while_a_roll_lasts_no_autoscaler_shrinks_the_new_pool(limits: Scaling, surge: int, then: Scaling) -> None:
+    made = Origin("web", "g", limits, datetime(2026, 1, 15, 9, tzinfo=timezone.utc), 6, surge)
+    assert held(made, 3) == then
+    pool = {"name": "web-r2", "locations": ["a", "b", "c"], "config": {"resourceLabels": labels(made)}}
+    pool["autoscaling"] = scaling_json(then)
+    assert scaling_of(lasting(pool)) == limits
+    by_hand = {**pool, "autoscaling": {"enabled": True, "maxNodeCount": 77}}
+    assert lasting(by_hand) == by_hand
+
+
+def test_a_pool_whose_predecessor_somebody_else_deleted_gets_its_limits() -> None:
+    made = Origin("web", "g", Scaling(True, 1, 5), datetime(2026, 1, 15, 9, tzinfo=timezone.utc), 2)
+    new = RollPool("web-r2", "RUNNING", (NEW,), held(made, 1), origin=made)
+    view = RollView(datetime(2026, 1, 16, tzinfo=timezone.utc), None, new)
+    assert decide(RollPlan("web", NEW), view) == Scale("web-r2", Scaling(True, 1, 5))
+    restored = replace(view, new=replace(new, scaling=Scaling(True, 1, 5)))
+    assert decide(RollPlan("web", NEW), restored) == Done("web is replaced by web-r2")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,11 +11,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from kubectl_imagecache.core.roll import Done, Mark, RollEvent, RollPlan
+from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
+from kubectl_imagecache.sandbox.pool_autoscaler import PoolAutoscaler
+from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from kubectl_imagecache.usecases.roll import observe, roll
-from kubectl_imagecache.usecases.roll_tools import Interrupted, Stopped
+from kubectl_imagecache.usecases.roll_act import act
+from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped
 from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
@@ -153,3 +157,91 @@ def test_no_step_is_begun_after_the_window(sandbox: Sandbox, tmp_path: Path) -> 
         roll(mine, plan)
     assert state_of(sandbox)["pools"]["web"] == ("RUNNING", SCALING, str(OLD))
     assert roll(mine, replace(plan, not_after=None)) == Done("web is replaced by web-r2")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cpu", "words"),
+    [("crash", "100m", r"on gke-.* does not start: CrashLoopBackOff"), ("", "500", "is still Pending after 300 s")],
+)
+def test_pods_of_others_do_not_stop_a_roll_and_are_told(
+    sandbox: Sandbox, tmp_path: Path, behaviour: str, cpu: str, words: str
+) -> None:
+    stage(sandbox, 3)
+    mine, events = tools(sandbox, [], tmp_path), list[RollEvent]()
+
+    def intrude(event: RollEvent) -> None:
+        events.append(event)
+        if isinstance(event.step, Mark) and not sandbox.kube.objects("Deployment", "theirs"):
+            other = controller("Deployment", "other", {"role": "web"}, replicas=1)
+            template = other["spec"]["template"]
+            template["metadata"]["annotations"] = {BEHAVIOUR: behaviour} if behaviour else {}
+            template["spec"]["containers"][0]["resources"] = {"requests": {"cpu": cpu}}
+            other["metadata"]["namespace"] = "theirs"
+            sandbox.kube.create(other)
+
+    plan = RollPlan("web", NEW, gate_timeout_s=300, soak_s=1200)
+    assert roll(replace(mine, say=intrude), plan) == Done("web is replaced by web-r2")
+    told = [event.note for event in events if event.aside]
+    assert len(told) == 1
+    assert re.fullmatch(f"theirs/other-.*, which the roll has not moved, {words}", told[0])
+
+
+def test_pods_that_were_moved_and_find_no_node_stop_the_roll(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+
+    def shut(event: RollEvent) -> None:
+        if isinstance(event.step, Mark):
+            for node in mine.kube.nodes("web-r2"):
+                mine.kube.patch_node(node.name, {}, unschedulable=True)
+
+    with pytest.raises(Stopped, match=r"default/front-.* is still Pending after 300 s"):
+        roll(replace(mine, say=shut), RollPlan("web", NEW, gate_timeout_s=300))
+    for node in mine.kube.nodes("web-r2"):
+        mine.kube.patch_node(node.name, {}, unschedulable=False)
+    assert roll(mine, RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+    assert state_of(sandbox) == ROLLED
+
+
+def test_a_budget_that_keeps_healthy_pods_does_not_keep_their_unhealthy_sibling(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox)
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=14))
+    sandbox.kube.create(budget("stuck", 13))
+    sandbox.world.clock.advance(300)
+    mine, plan = tools(sandbox, [], tmp_path), RollPlan("web", NEW)
+    names = sorted(str(pod) for pod in mine.kube.pods() if pod.labels.get("app") == "stuck")
+    sick = names[-1].removeprefix("default/")
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    patch(sandbox, f"api/v1/namespaces/default/pods/{sick}/status", unready)
+    sandbox.world.clock.advance(5)
+    view = observe(mine, plan)
+    pods = sorted((pod for pod in mine.kube.pods() if pod.labels.get("app") == "stuck"), key=lambda pod: pod.name)
+    act(mine, plan, view, Run(), Evict(tuple(pods)))
+    assert [pod.name for pod in mine.kube.pods() if pod.leaving] == [sick]
+
+
+def test_the_autoscaler_takes_no_new_node_away_before_the_pods_come(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = f"projects/{PROJECT}/locations/{LOCATION}/clusters/{sandbox.cluster}"
+    PoolAutoscaler(sandbox.kube, sandbox.cloud, path)
+    stage(sandbox, 3)
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=3))
+    sandbox.kube.create(budget("stuck", 3))
+    sandbox.world.clock.advance(300)
+    mine = tools(sandbox, [], tmp_path)
+    sizes: list[int] = []
+
+    def watch(event: RollEvent) -> None:
+        if "are kept by budgets" in str(event.step):
+            sizes.append(event.nodes["web-r2"])
+        if len(sizes) == 160:
+            patch(
+                sandbox, "apis/policy/v1/namespaces/default/poddisruptionbudgets/stuck", {"spec": {"minAvailable": 2}}
+            )
+
+    began = mine.clock.now()
+    assert roll(replace(mine, say=watch), RollPlan("web", NEW)) == Done("web is replaced by web-r2")
+    assert mine.clock.now() - began > timedelta(seconds=800)
+    assert set(sizes) == {3}
+    assert state_of(sandbox)["pools"] == ROLLED["pools"]

@@ -31,6 +31,7 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 class _Owner(Wire):
     kind: str | None = None
+    name: str | None = None
     uid: str | None = None
     controller: bool | None = None
 
@@ -242,6 +243,7 @@ def pod_of(pod: Pod) -> RollPod:
             volume.persistent_volume_claim.claim_name or "" for volume in volumes if volume.persistent_volume_claim
         ),
         labels=meta.labels or {},
+        owner_name=owner.name or "",
     )
 
 
