@@ -12,7 +12,6 @@ from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
-    CORDONED,
     OFF,
     Allow,
     Blocked,
@@ -31,7 +30,10 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_decide import repin, shown_by_label
-from kubectl_imagecache.core.roll_drain import drain, gate, workload
+from kubectl_imagecache.core.roll_drain import drain
+from kubectl_imagecache.core.roll_gate import gate
+from kubectl_imagecache.core.roll_look import workload
+from kubectl_imagecache.core.roll_marks import CORDONED
 from kubectl_imagecache.core.roll_timing import in_time
 
 MANAGER = "kubectl-imagecache"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kubectl_imagecache.core.roll import (
     OFF,
-    REMOVING,
     Grow,
     Origin,
     Remove,
@@ -20,6 +19,7 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_drain import cordon, move
 from kubectl_imagecache.core.roll_gate import gate, handed_on
 from kubectl_imagecache.core.roll_look import AGAIN, moment, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_marks import REMOVING
 from kubectl_imagecache.core.surge import a_zone
 
 REMOVED_WITHIN_S = 300.0

@@ -8,14 +8,7 @@ from dataclasses import replace
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
 from kubectl_imagecache.core.roll import (
-    BACK,
-    CANARY,
-    CORDONED,
     OFF,
-    PROVEN,
-    SCALING,
-    SOAKING,
-    SWEPT,
     Canary,
     Create,
     Delete,
@@ -39,6 +32,7 @@ from kubectl_imagecache.core.roll_batches import batch, is_leaving
 from kubectl_imagecache.core.roll_drain import drain
 from kubectl_imagecache.core.roll_gate import noting
 from kubectl_imagecache.core.roll_look import moment, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_marks import BACK, CANARY, CORDONED, PROVEN, SCALING, SOAKING, SWEPT
 from kubectl_imagecache.core.roll_pool import is_held, packed, unpacked
 from kubectl_imagecache.core.roll_timing import in_time
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kubectl_imagecache.core.roll import (
-    DRAINING,
-    MOVED,
     OFF,
     Cordon,
     Evict,
@@ -23,6 +21,7 @@ from kubectl_imagecache.core.roll import (
 )
 from kubectl_imagecache.core.roll_gate import gate, remembering, unready
 from kubectl_imagecache.core.roll_look import AGAIN, moment, nodes_of, over, workload
+from kubectl_imagecache.core.roll_marks import DRAINING, MOVED
 
 
 def drain(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> Step | None:

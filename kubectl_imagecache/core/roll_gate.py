@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from kubectl_imagecache.core.roll import (
-    MOVED,
-    UNREADY,
-    RollNode,
-    RollPlan,
-    RollPod,
-    RollPool,
-    RollView,
-    Step,
-    Stop,
-    Wait,
-)
+from kubectl_imagecache.core.roll import RollNode, RollPlan, RollPod, RollPool, RollView, Step, Stop, Wait
 from kubectl_imagecache.core.roll_look import AGAIN, nodes_of, over
+from kubectl_imagecache.core.roll_marks import MOVED, UNREADY
 
 MOST_FAMILIES = 15_000
 """In one mark: Kubernetes lets all annotations of an object have 256 KiB."""

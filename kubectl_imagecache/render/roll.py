@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubectl_imagecache.core.roll import (
-    BACK,
-    CORDONED,
-    DRAINING,
-    SCALING,
-    SOAKING,
     Allow,
     Canary,
     ClassStep,
@@ -36,10 +31,12 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_checks import Check
+from kubectl_imagecache.core.roll_marks import BACK, CORDONED, DRAINING, MOVED, SCALING, SOAKING
 from kubectl_imagecache.render.text import count, cut, neutral
 
 _MARKS = {
     DRAINING: "empty {}",
+    MOVED: "note whose pods came late to {}",
     SOAKING: "begin to soak: {}",
     BACK: "turn back: mark {}",
     SCALING: "note the autoscaling limits on {}",

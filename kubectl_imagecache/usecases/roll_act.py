@@ -12,14 +12,7 @@ from kubectl_imagecache.core import canary
 from kubectl_imagecache.core import roll_pool as names
 from kubectl_imagecache.core.errors import NotFound, UserError
 from kubectl_imagecache.core.roll import (
-    CANARY,
-    CORDONED,
     OFF,
-    PROVEN,
-    REMOVING,
-    SCALING,
-    TRYING,
-    UNREADY,
     Action,
     Blocked,
     Canary,
@@ -42,6 +35,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_look import AGAIN
+from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, PROVEN, REMOVING, SCALING, TRYING, UNREADY
 from kubectl_imagecache.core.surge import first_batch, whole_size
 from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause

@@ -12,8 +12,9 @@ from kubectl_imagecache.core import roll_pool as names
 from kubectl_imagecache.core.errors import NotFound, Unavailable
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import POOL_LABEL
-from kubectl_imagecache.core.roll import CORDONED, RollNode, RollPlan, RollPod, RollPool, RollView
+from kubectl_imagecache.core.roll import RollNode, RollPlan, RollPod, RollPool, RollView
 from kubectl_imagecache.core.roll_decide import goes_back
+from kubectl_imagecache.core.roll_marks import CORDONED
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools
 
 POOLS_S = 5.0

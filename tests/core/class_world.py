@@ -12,8 +12,6 @@ from kubectl_imagecache.core import compute_class as classes
 from kubectl_imagecache.core.class_roll import ClassView, changed, decide, goes_back
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
-    CORDONED,
-    UNREADY,
     Allow,
     Blocked,
     ClassStep,
@@ -30,6 +28,7 @@ from kubectl_imagecache.core.roll import (
     Uncordon,
     Wait,
 )
+from kubectl_imagecache.core.roll_marks import CORDONED, UNREADY
 
 START = datetime(2026, 1, 15, 9, tzinfo=timezone.utc)
 OLD, NEW = DiskImageRef("p", "cache-1"), DiskImageRef("p", "cache-2")

@@ -8,15 +8,7 @@ from random import Random
 
 from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.roll import (
-    CANARY,
-    CORDONED,
-    MOVED,
     OFF,
-    PROVEN,
-    REMOVING,
-    SCALING,
-    TRYING,
-    UNREADY,
     Blocked,
     Canary,
     Cordon,
@@ -43,6 +35,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_decide import decide, goes_back
+from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, MOVED, PROVEN, REMOVING, SCALING, TRYING, UNREADY
 from kubectl_imagecache.core.roll_pool import held, packed
 from kubectl_imagecache.core.surge import first_batch
 

@@ -8,11 +8,7 @@ import pytest
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.roll import (
-    CORDONED,
-    DRAINING,
-    MOVED,
     OFF,
-    UNREADY,
     Cordon,
     Evict,
     Mark,
@@ -30,6 +26,7 @@ from kubectl_imagecache.core.roll import (
 )
 from kubectl_imagecache.core.roll_decide import decide
 from kubectl_imagecache.core.roll_gate import bystanders
+from kubectl_imagecache.core.roll_marks import CORDONED, DRAINING, MOVED, UNREADY
 from tests.core.roll_world import NEW, OLD, START
 
 PLAN = RollPlan("web", NEW, began=START)

@@ -21,7 +21,8 @@ from kubectl_imagecache.core.class_roll import ClassView, change_of, changed
 from kubectl_imagecache.core.clock import SystemClock
 from kubectl_imagecache.core.errors import Busy, FieldConflict, NotPermitted
 from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
-from kubectl_imagecache.core.roll import CORDONED, EditClass, RollPod
+from kubectl_imagecache.core.roll import EditClass, RollPod
+from kubectl_imagecache.core.roll_marks import CORDONED
 from kubectl_imagecache.sandbox.kube.kinds import gke_crds
 from tests.e2e.servers import Server
 from tests.e2e.test_kubernetes import node, pod

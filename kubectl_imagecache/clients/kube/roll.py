@@ -33,7 +33,8 @@ from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unavailable
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
-from kubectl_imagecache.core.roll import MARKS, RollNode, RollPod
+from kubectl_imagecache.core.roll import RollNode, RollPod
+from kubectl_imagecache.core.roll_marks import MARKS
 from kubectl_imagecache.core.roll_room import Volume
 
 MERGE = "application/merge-patch+json"

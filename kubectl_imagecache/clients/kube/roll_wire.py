@@ -11,7 +11,8 @@ from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.probe import MANAGED_BY, PROGRAM, RUN
-from kubectl_imagecache.core.roll import MARKS, RollNode, RollPod
+from kubectl_imagecache.core.roll import RollNode, RollPod
+from kubectl_imagecache.core.roll_marks import MARKS
 from kubectl_imagecache.core.roll_room import Volume
 
 KINDS = {
