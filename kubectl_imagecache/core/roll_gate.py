@@ -37,11 +37,14 @@ def _sick(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) ->
     began = _began(plan, view, source, target)
     excused = _families(nodes_of(view, source), UNREADY)
     shut = {node.name for node in nodes_of(view, source) if node.cordoned}
+    ours = {node.name for node in view.nodes}
     return [
         pod
         for pod in view.pods
         if not (pod.ready or pod.stays or pod.leaving)
-        and (pod.node not in shut if pod.node else pod.selects_pool in ("", source.name, target.name))
+        and (pod.node or pod.selects_pool in ("", source.name, target.name))
+        and pod.node not in shut
+        and (not pod.node or not view.forgets or pod.node in ours)
         and (began is None or pod.created is None or pod.created >= began)
         and pod.family not in excused
     ]

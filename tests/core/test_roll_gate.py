@@ -10,6 +10,7 @@ from kubectl_imagecache.core.pools import POOL_LABEL
 from kubectl_imagecache.core.roll import (
     OFF,
     Cordon,
+    Delete,
     Evict,
     Mark,
     Origin,
@@ -150,3 +151,10 @@ def test_pods_that_a_new_template_replaces_are_moved_by_the_roll() -> None:
     found = decide(plan, view((replace(noted, cordoned=True), there), crashing))
     assert isinstance(found, Stop)
     assert found.why == "shop/web-9c8-a on n1 does not start: CrashLoopBackOff"
+
+
+def test_where_nodes_forget_every_new_pod_on_them_counts_and_none_elsewhere() -> None:
+    here = (node("o1"), node("n1", "web-r2"))
+    there, elsewhere = pod("api-1-a", "n1", owner="api-1"), pod("api-1-a", "another", owner="api-1")
+    assert isinstance(decide(PLAN, replace(view(here, there), forgets=True)), Wait)
+    assert decide(PLAN, replace(view(here, elsewhere), forgets=True)) == Delete("web")
