@@ -260,7 +260,14 @@ class Cordon:
 
 @dataclass(frozen=True, slots=True)
 class Uncordon:
-    """Undo Cordon, and take all our marks away."""
+    """Undo Cordon, and Forget."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Take all our marks away from these nodes."""
 
     nodes: tuple[str, ...]
 
@@ -376,7 +383,9 @@ class Stop:
     hint: str
 
 
-Action = Create | Scale | Mark | Cordon | Uncordon | Repin | Evict | Force | Grow | Remove | Canary | Sweep | Delete
+Action = (
+    Create | Scale | Mark | Cordon | Uncordon | Forget | Repin | Evict | Force | Grow | Remove | Canary | Sweep | Delete
+)
 Step = Action | Wait | Done | Stop
 ClassStep = EditClass | Allow
 """What only the roll of a ComputeClass does."""

@@ -13,6 +13,7 @@ from kubectl_imagecache.core.roll import (
     Create,
     Delete,
     Done,
+    Forget,
     Mark,
     Repin,
     RollNode,
@@ -32,7 +33,7 @@ from kubectl_imagecache.core.roll_batches import batch, is_leaving
 from kubectl_imagecache.core.roll_drain import drain
 from kubectl_imagecache.core.roll_gate import noting
 from kubectl_imagecache.core.roll_look import moment, nodes_of, wait_for, workload
-from kubectl_imagecache.core.roll_marks import BACK, CANARY, CORDONED, PROVEN, SCALING, SOAKING, SWEPT
+from kubectl_imagecache.core.roll_marks import BACK, CANARY, CORDONED, MOVED, PROVEN, SCALING, SOAKING, SWEPT
 from kubectl_imagecache.core.roll_pool import is_held, packed, unpacked
 from kubectl_imagecache.core.roll_timing import in_time
 
@@ -123,7 +124,13 @@ def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> St
         moves = batch(plan, view, old, new, new.origin)
     elif moves is None:
         moves = drain(plan, view, old, new)
-    return moves or _unheld(new) or _farewell(plan, view, old) or Delete(old.name)
+    return moves or _unheld(new) or _farewell(plan, view, old) or _forgotten(view, new) or Delete(old.name)
+
+
+def _forgotten(view: RollView, new: RollPool) -> Step | None:
+    """What takes away that NEW's nodes remember others that are gone."""
+    heirs = tuple(node.name for node in nodes_of(view, new) if MOVED in node.marks)
+    return Forget(heirs) if heirs else None
 
 
 def _noted_limits(view: RollView, old: RollPool) -> Step | None:

@@ -17,6 +17,7 @@ from kubectl_imagecache.core.roll import (
     EditClass,
     Evict,
     Force,
+    Forget,
     Grow,
     Mark,
     Remove,
@@ -80,6 +81,8 @@ def words(step: Step | ClassStep) -> str:
         return f"cordon {_some(step.nodes)}"
     if isinstance(step, Uncordon):
         return f"uncordon {_some(step.nodes)}"
+    if isinstance(step, Forget):
+        return f"take our marks from {_some(step.nodes)}"
     if isinstance(step, Repin):
         return f"let {_some([str(pin) for pin in step.pins])} select {step.pool}"
     if isinstance(step, Evict):

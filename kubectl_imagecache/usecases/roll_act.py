@@ -21,6 +21,7 @@ from kubectl_imagecache.core.roll import (
     Delete,
     Evict,
     Force,
+    Forget,
     Grow,
     Mark,
     Remove,
@@ -35,7 +36,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_look import AGAIN
-from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, PROVEN, REMOVING, SCALING, TRYING, UNREADY
+from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, MARKS, PROVEN, REMOVING, SCALING, TRYING, UNREADY
 from kubectl_imagecache.core.surge import first_batch, whole_size
 from kubectl_imagecache.usecases.roll_canary import Cage, measure, sweep
 from kubectl_imagecache.usecases.roll_tools import Run, Stopped, Tools, each, pause
@@ -74,6 +75,9 @@ def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) ->
         _write(tools, {node: {step.mark: now, **step.also.get(node, {})} for node in step.nodes})
     elif isinstance(step, Uncordon):
         each(tools, tools.kube.release, step.nodes)
+    elif isinstance(step, Forget):
+        nothing = dict.fromkeys(MARKS)
+        each(tools, lambda node: tools.kube.patch_node(node, nothing), step.nodes)
     elif isinstance(step, Repin):
         _write(tools, step.also)
         for pin in step.pins if not tools.interrupted() else ():

@@ -17,6 +17,7 @@ from kubectl_imagecache.core.roll import (
     Done,
     Evict,
     Force,
+    Forget,
     Grow,
     Mark,
     Origin,
@@ -222,6 +223,9 @@ class Cluster:
             self.canaries.clear()
             for name, mark in list(step.marks.items())[: most - 1]:
                 self._note(name, CANARY, mark)
+        elif isinstance(step, Forget):
+            for name in step.nodes[:most]:
+                self.nodes[name] = replace(self.nodes[name], marks={})
         elif isinstance(step, Cordon | Uncordon | Mark):
             for name in step.nodes[:most]:
                 self._patch(name, step)
