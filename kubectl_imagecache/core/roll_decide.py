@@ -127,9 +127,9 @@ def _forward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> St
     return moves or _unheld(new) or _farewell(plan, view, old) or _forgotten(view, new) or Delete(old.name)
 
 
-def _forgotten(view: RollView, new: RollPool) -> Step | None:
-    """What takes away that NEW's nodes remember others that are gone."""
-    heirs = tuple(node.name for node in nodes_of(view, new) if MOVED in node.marks)
+def _forgotten(view: RollView, pool: RollPool) -> Step | None:
+    """What takes away that POOL's nodes remember others that are gone."""
+    heirs = tuple(node.name for node in nodes_of(view, pool) if MOVED in node.marks)
     return Forget(heirs) if heirs else None
 
 
@@ -165,7 +165,8 @@ def _backward(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
     # Whoever asks to go back wants what worked before: pins that this roll changed are changed back unasked.
     pins = repin(plan, view, new, old, asked=True)
     if new.origin is not None and in_batches:
-        return pins or batch(plan, view, new, old, new.origin) or limits or Delete(new.name)
+        moves = pins or batch(plan, view, new, old, new.origin)
+        return moves or limits or _forgotten(view, old) or Delete(new.name)
     return pins or drain(plan, view, new, old) or Delete(new.name)
 
 
