@@ -32,7 +32,7 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_decide import repin, shown_by_label
 from kubectl_imagecache.core.roll_drain import drain
 from kubectl_imagecache.core.roll_gate import gate
-from kubectl_imagecache.core.roll_look import workload
+from kubectl_imagecache.core.roll_look import may_be_labelled_yet, workload
 from kubectl_imagecache.core.roll_marks import CORDONED
 from kubectl_imagecache.core.roll_timing import in_time
 
@@ -273,7 +273,7 @@ def _bare(view: ClassView) -> RollNode | None:
         return None
     for node in view.nodes:
         fresh = node.created is not None and node.created > change.since
-        if fresh and node.ready and not node.disks & (wanted | change.left):
+        if fresh and node.ready and not may_be_labelled_yet(node, view.now) and not node.disks & (wanted | change.left):
             return node
     return None
 

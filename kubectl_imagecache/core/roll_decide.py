@@ -32,7 +32,7 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_batches import batch, is_leaving
 from kubectl_imagecache.core.roll_drain import drain
 from kubectl_imagecache.core.roll_gate import noting
-from kubectl_imagecache.core.roll_look import moment, nodes_of, wait_for, workload
+from kubectl_imagecache.core.roll_look import may_be_labelled_yet, moment, nodes_of, wait_for, workload
 from kubectl_imagecache.core.roll_marks import BACK, CANARY, CORDONED, MOVED, PROVEN, SCALING, SOAKING, SWEPT
 from kubectl_imagecache.core.roll_pool import is_held, packed, unpacked
 from kubectl_imagecache.core.roll_timing import in_time
@@ -207,11 +207,13 @@ def _unproven(plan: RollPlan, view: RollView, old: RollPool, new: RollPool) -> S
             f"{new.name} is in {new.status}{said}", "take it back with --rollback, mend the cause, and roll again"
         )
     nodes = nodes_of(view, new)
-    bare = [node.name for node in nodes if node.ready and not set(new.disks) <= _shown(node, new)]
+    bare = [node for node in nodes if node.ready and not set(new.disks) <= _shown(node, new)]
+    for node in bare:
+        if not may_be_labelled_yet(node, view.now):
+            why = f"{node.name} of {new.name} is Ready and does not have the disk's label"
+            return Stop(why, "see the node, or --rollback")
     if bare:
-        return Stop(
-            f"{bare[0]} of {new.name} is Ready and does not have the disk's label", "see the node, or --rollback"
-        )
+        return wait_for(plan, view, f"{bare[0].name} of {new.name} is Ready and does not have the disk's label yet")
     begun = any(CORDONED in node.marks for node in nodes_of(view, old))
     ready = sum(node.ready for node in nodes)
     if not begun and (len(nodes) < new.size or ready < len(nodes)):

@@ -8,6 +8,10 @@ from kubectl_imagecache.core.roll import RollNode, RollPlan, RollPod, RollPool, 
 
 AGAIN = "mend that and run the same command again, or go back with --rollback"
 
+LABELLED_WITHIN_S = 180.0
+"""So long a Ready node may lack its disk's label. No kubelet may set a node-restriction label, so GKE adds it later
+(https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction)."""
+
 
 def nodes_of(view: RollView, pool: RollPool) -> list[RollNode]:
     """The nodes of POOL."""
@@ -32,6 +36,11 @@ def over(plan: RollPlan, now: datetime, since: datetime | None, limit_s: float) 
     if plan.began is None or since is None:
         return False
     return now - max(since, plan.began) > timedelta(seconds=limit_s)
+
+
+def may_be_labelled_yet(node: RollNode, now: datetime) -> bool:
+    """Whether NODE is so new that its disk's label may be on its way."""
+    return node.created is not None and (now - node.created).total_seconds() < LABELLED_WITHIN_S
 
 
 def moment(text: str) -> datetime | None:

@@ -83,7 +83,9 @@ def _next(able: ClassTools, plan: RollPlan, run: Run) -> tuple[RollPlan, core.Cl
 def _take(able: ClassTools, plan: RollPlan, view: core.ClassView, run: Run, step: Wait | Action | ClassStep) -> None:
     if isinstance(step, Wait):
         rest(able.tools, step.seconds)
-    elif isinstance(step, EditClass):
+        return
+    able.tools.lock.renew()
+    if isinstance(step, EditClass):
         able.classes.apply_class(core.changed(view, step))
     elif isinstance(step, Allow):
         able.classes.allow(step.disks, view.allowlists or ())

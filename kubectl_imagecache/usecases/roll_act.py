@@ -50,7 +50,9 @@ ASK_AGAIN_S = 5.0
 
 
 def act(tools: Tools, plan: RollPlan, view: RollView, run: Run, step: Action) -> None:
-    """Take STEP; raises Busy and Unavailable where a new look is due, and what else the clients raise."""
+    """Take STEP; raises Busy and Unavailable where a new look is due, Locked, and what else the clients raise."""
+    # A laptop that slept since the last look may find that others have rolled on meanwhile.
+    tools.lock.renew()
     now = view.now.isoformat()
     if isinstance(step, Create):
         _follow(tools, run, step, tools.gke.create(_successor(tools, plan, run, view.now)))

@@ -158,3 +158,11 @@ def test_where_nodes_forget_every_new_pod_on_them_counts_and_none_elsewhere() ->
     there, elsewhere = pod("api-1-a", "n1", owner="api-1"), pod("api-1-a", "another", owner="api-1")
     assert isinstance(decide(PLAN, replace(view(here, there), forgets=True)), Wait)
     assert decide(PLAN, replace(view(here, elsewhere), forgets=True)) == Delete("web")
+
+
+def test_a_ready_node_may_lack_its_label_for_the_time_that_gke_takes_to_add_it() -> None:
+    bare = RollNode("n1", "web-r2", created=MADE)
+    seen = view((replace(node("o1"), cordoned=False, marks={}), bare))
+    assert decide(PLAN, seen) == Wait("n1 of web-r2 is Ready and does not have the disk's label yet", 10, limited=True)
+    late = decide(PLAN, replace(seen, now=MADE + timedelta(seconds=200)))
+    assert late == Stop("n1 of web-r2 is Ready and does not have the disk's label", "see the node, or --rollback")

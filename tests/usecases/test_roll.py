@@ -11,13 +11,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPlan
+from kubectl_imagecache.core.roll import Delete, Done, Evict, Mark, RollEvent, RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
 from kubectl_imagecache.sandbox.pool_autoscaler import PoolAutoscaler
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from kubectl_imagecache.usecases.roll import observe, roll
 from kubectl_imagecache.usecases.roll_act import act
+from kubectl_imagecache.usecases.roll_lock import Locked
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped
 from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
 
@@ -245,3 +246,19 @@ def test_the_autoscaler_takes_no_new_node_away_before_the_pods_come(sandbox: San
     assert mine.clock.now() - began > timedelta(seconds=800)
     assert set(sizes) == {3}
     assert state_of(sandbox)["pools"] == ROLLED["pools"]
+
+
+def test_a_laptop_that_slept_since_its_last_look_does_not_take_the_step_that_it_had_in_mind(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox)
+    mine = tools(sandbox, [], tmp_path)
+
+    def sleep(event: RollEvent) -> None:
+        if isinstance(event.step, Delete):
+            sandbox.world.clock.advance(3600)
+            tools(sandbox, [], tmp_path, who="bob@there/2")
+
+    with pytest.raises(Locked, match="bob@there/2 rolls web since"):
+        roll(replace(mine, say=sleep), RollPlan("web", NEW))
+    assert set(state_of(sandbox)["pools"]) == {"web", "web-r2"}
