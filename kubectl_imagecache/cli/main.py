@@ -125,7 +125,7 @@ def run(args: Sequence[str], env: Mapping[str, str]) -> int:
     except UserError as error:
         if debug:
             raise
-        return _say(error.message, error.hint, error.exit_code)
+        return _say(error.message, error.hint, error.exit_code, error.more)
     except click.ClickException as error:
         return _say(_sentence(error), _hint_of(error, program_name(env)), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -147,12 +147,14 @@ def main() -> None:
     sys.exit(run(args, os.environ))
 
 
-def _say(message: str, hint: str, code: int) -> int:
+def _say(message: str, hint: str, code: int, more: Sequence[tuple[str, str]] = ()) -> int:
     from kubectl_imagecache.render.text import neutral
 
     click.echo(f"error: {neutral(message)}", err=True)
     if hint:
         click.echo(f"hint: {neutral(hint)}", err=True)
+    for name, text in more:
+        click.echo(f"{name}: {neutral(text)}", err=True)
     return code
 
 

@@ -25,6 +25,7 @@ from kubectl_imagecache.cli.options import (
 )
 from kubectl_imagecache.cli.roll_progress import Reporter
 from kubectl_imagecache.cli.roll_strategy import strategy_options, with_strategy
+from kubectl_imagecache.cli.roll_ways import ways
 from kubectl_imagecache.cli.sandbox_clock import work_clock
 from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.core.errors import BadUsage, UserError
@@ -111,6 +112,8 @@ class Choice:
     compute_class: str = ""
     """Empty: a pool is rolled."""
     force_conflicts: bool = False
+    ways: tuple[tuple[str, str], ...] = ()
+    """What can be done once the roll stops, and the command for it."""
 
 
 @click.command(cls=Command)
@@ -232,6 +235,8 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     lock = Lock(roll_kube, clock, plan.pool, identity(), has_ended, lambda text: click.echo(text, err=True))
     reporter = Reporter(sys.stdout, choice.json)
     tools = Tools(roll_kube, RollGke(google, target), clock, lock, reporter.say, probes=ProbeKube(kube.transport))
+    what = ("--compute-class", choice.compute_class) if choice.compute_class else (plan.pool,)
+    choice = replace(choice, ways=ways(sys.argv[1:], flags, kube.context, what, plan.back))
     if choice.compute_class:
         from kubectl_imagecache.cli.roll_class import run_class
 
@@ -330,6 +335,9 @@ def work(
 
     try:
         done = answered(lambda: held(run), (lambda: held(back)) if back else None, not (choice.yes or choice.json))
+    except UserError as error:
+        error.more = (*reporter.standing(), *choice.ways)
+        raise
     finally:
         tools.lock.give()
     if choice.json:

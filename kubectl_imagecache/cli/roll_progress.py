@@ -25,12 +25,21 @@ class Reporter:
         """Pods that there were to move at first."""
         self._last = ""
         self._waited: datetime | None = None
+        self._seen: RollEvent | None = None
+        """The last event that told how far the roll is."""
+
+    def standing(self) -> tuple[tuple[str, str], ...]:
+        """How far the roll was when it last said so, as UserError.more has it; empty if it never did."""
+        from kubectl_imagecache.render.roll import standing
+
+        return (("stands", standing(self._seen)),) if self._seen is not None else ()
 
     def say(self, event: RollEvent) -> None:
         """Show EVENT."""
         from kubectl_imagecache.render.roll import event_json, event_line, live_lines
 
         self._most = max(self._most, event.pods_left)
+        self._seen = event if event.nodes else self._seen
         if not self._live:
             if self._due(event):
                 self._out.write(event_json(event) if self._json else f"{event_line(event)}\n")

@@ -14,6 +14,8 @@ class UserError(Exception):
         """What is wrong and where, one line, no full stop."""
         self.hint = hint
         """What to do next, one line; empty if there is nothing to say."""
+        self.more: tuple[tuple[str, str], ...] = ()
+        """What else is to be said, each a word or two and a text: how far it is, or a command to paste."""
 
 
 class BadUsage(UserError):

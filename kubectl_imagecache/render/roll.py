@@ -131,6 +131,12 @@ def live_lines(event: RollEvent, most: int, cells: int) -> list[str]:
     return lines
 
 
+def standing(event: RollEvent) -> str:
+    """How far the roll was at EVENT."""
+    pools = ", ".join(f"{pool} {count(number, 'node')}" for pool, number in event.nodes.items())
+    return f"{count(event.pods_left, 'pod')} to move, {pools}"
+
+
 def event_json(event: RollEvent) -> str:
     """An event as a line of JSON."""
     kind = type(event.step).__name__.lower() if event.step is not None else "note" if event.aside else "retry"

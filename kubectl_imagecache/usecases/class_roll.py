@@ -48,7 +48,7 @@ def roll_class(able: ClassTools, plan: RollPlan) -> Done:
         if tools.interrupted():
             raise Interrupted(
                 f"stopped between two steps of the roll of ComputeClass {able.name}: nothing is half done",
-                "go on with the same command, or go back with --rollback",
+                "run the same command again to go on, or --rollback to go back",
             )
         try:
             tools.lock.renew()

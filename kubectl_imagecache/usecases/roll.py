@@ -93,8 +93,7 @@ def _check_interrupted(tools: Tools, plan: RollPlan) -> None:
     if tools.interrupted():
         raise Interrupted(
             f"stopped between two steps of the roll of {plan.pool}: nothing is half done",
-            f"go on with: roll {plan.pool}{' --rollback' if plan.back else ''}, "
-            f"go back with: roll {plan.pool} --rollback, see with: roll {plan.pool} --status",
+            "run the same command again to go on, or --rollback to go back",
         )
 
 

@@ -171,7 +171,14 @@ def test_ctrl_c_ends_between_two_steps_and_says_how_to_go_on_or_back(sandbox: Sa
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "error: stopped between two steps of the roll of web: nothing is half done\n" in err
-    assert "go back with: roll web --rollback" in err
+    where = f"--context {sandbox.context}"
+    stands, *ways = err.splitlines()[-4:]
+    assert re.fullmatch(r"stands: \d pods to move, web 2 nodes, web-r2 2 nodes", stands)
+    assert ways == [
+        f"go on: kubectl imagecache roll web --disk-image cache-2 --yes {where}",
+        f"go back: kubectl imagecache roll web --rollback {where}",
+        f"look: kubectl imagecache roll web --status {where}",
+    ]
     code, out, _ = run(sandbox, tmp_path, "web", "--status")
     _, document, _ = run(sandbox, tmp_path, "web", "--status", "-o", "json")
     assert [event["kind"] for event in lines(document)] == ["status"]

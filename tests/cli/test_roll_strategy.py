@@ -55,6 +55,7 @@ def test_a_pool_rolls_in_batches_of_a_node_in_every_zone_and_never_has_more_node
         "grow web-r2 to 2 nodes a zone",
         "cordon NODE, NODE, NODE",
         "set autoscaling of web-r2 to 1-4 a zone",
+        "take our marks from NODE",
         "delete web",
         "web is replaced by web-r2",
     ]
