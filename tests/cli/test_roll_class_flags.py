@@ -73,7 +73,6 @@ EFFECTS = {
     "repin": Effect(("--repin",), 0, r"let Deployment default/pinned", before=pinned),
     "allow": Effect(("--allow", "disk-deprecated"), 0, r"warn +disk-deprecated", before=deprecated),
     "not_after": Effect(("--not-after", "2026-01-15T09:00:00Z"), 5, r"no step is begun after 2026-01-15T09:00:00"),
-    "windows": Effect(("--maintenance-window", "10:00-12:00 UTC"), 0, r"no step is begun before 2026-01-15T10:00:00"),
     "force_after": Effect(("--force-after", "5m"), 0, r"DELETE, past their budgets, default/front-", spare=0),
     "emit": Effect(("--emit", "computeclass"), 0, r"diskImageName: \"?cache-2"),
     "format_": Effect(("-o", "json"), 0, r'{"kind": ?"end"'),
@@ -81,6 +80,7 @@ EFFECTS = {
 ELSEWHERE = {
     *("disk_image", "compute_class", "rollback", "yes", "force_conflicts"),  # tests/cli/test_roll_class.py
     "debug",  # tests/cli/test_trouble.py
+    "windows",  # Below.
 }
 
 

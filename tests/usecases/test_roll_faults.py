@@ -15,7 +15,7 @@ from kubectl_imagecache.usecases.roll_tools import Stopped
 from tests.usecases.roll_stage import settings
 from tests.usecases.roll_ways import TIMEOUT_S, WAYS
 
-STRIDE = int(os.environ.get("ROLL_FAULT_STRIDE", "83"))
+STRIDE = int(os.environ.get("ROLL_FAULT_STRIDE", "211"))
 FAULTS = (
     Fault(kind="status", status=503),
     Fault(kind="status", status=503, applied=True),
