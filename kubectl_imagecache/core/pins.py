@@ -33,6 +33,8 @@ class Pin:
 
 def rollout(pin: Pin) -> str:
     """What changing PIN's template does to its pods: their controller replaces them and asks no budget."""
+    if pin.kind == "DaemonSet":
+        return "; all its pods leave the old nodes at once"
     if not pin.down:
         return ""
     return f"; its rollout takes down {pin.down} of {pin.replicas} pods at a time, past any budget"

@@ -133,6 +133,10 @@ class RollPod:
     """Names of its PersistentVolumeClaims."""
     labels: Mapping[str, str] = field(default_factory=dict)
     owner_name: str = ""
+    grace_s: float = 30.0
+    """terminationGracePeriodSeconds."""
+    held_by: tuple[str, ...] = ()
+    """Finalizers: without their owners' doing it never goes."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

@@ -83,8 +83,8 @@ def empty(plan: RollPlan, view: RollView, nodes: Sequence[RollNode], pods: Seque
         return Force(forced)
     late = [node for node in begun if over(plan, view.now, moment(node.marks[DRAINING]), plan.drain_timeout_s)]
     if late:
-        left = on[late[0].name]
-        held = next((view.blocked[pod.uid].why for pod in left if pod.uid in view.blocked), "it is slow to end")
+        left = sorted(on[late[0].name], key=lambda pod: pod.uid not in view.blocked)
+        held = view.blocked[left[0].uid].why if left[0].uid in view.blocked else _slow(late[0], left[0])
         return Stop(f"{late[0].name} is not empty after {plan.drain_timeout_s:g} s: {left[0]}: {held}", AGAIN)
     if now:
         return Evict(now)
@@ -101,6 +101,15 @@ def _whose(
     """Those of NODES named NAMES whose marks don't say yet whose PODS are there -> the mark that does."""
     found = {node.name: remembering(node, pods[node.name]) for node in nodes if node.name in names}
     return {name: marks for name, marks in found.items() if marks}
+
+
+def _slow(node: RollNode, pod: RollPod) -> str:
+    """Why POD, evicted, is still on NODE."""
+    if not node.ready:
+        return "its node is not Ready, so no kubelet ends it: delete the node's VM, and GKE makes another"
+    if pod.held_by:
+        return f"its finalizers keep it: {', '.join(pod.held_by)}"
+    return "it is slow to end"
 
 
 def _may_be_forced(plan: RollPlan, view: RollView, pod: RollPod) -> bool:

@@ -30,6 +30,9 @@ OUTPUT_ONLY = frozenset(
         "kubeletCertInfo",
     }
 )
+GVISOR = "sandbox.gke.io/runtime"
+"""Label and taint that GKE adds to nodes with a sandboxConfig, and takes from nobody else
+(https://github.com/crossplane-contrib/provider-gcp/issues/491)."""
 _GROUP = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SCALING = re.compile(r"(off|on)-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([a-z_]*)")
 
@@ -145,6 +148,16 @@ def origin_of(pool: Mapping[str, Any]) -> Origin | None:
     return Origin(name, group, scaling, datetime.fromtimestamp(int(started), timezone.utc), int(nodes), int(surge))
 
 
+def _without(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The labels and taints of CONFIG, where there are any, without those of KEY."""
+    found: dict[str, Any] = {}
+    if "labels" in config:
+        found["labels"] = {name: value for name, value in config["labels"].items() if name != key}
+    if "taints" in config:
+        found["taints"] = [taint for taint in config["taints"] if taint.get("key") != key]
+    return found
+
+
 def held(origin: Origin, zones: int) -> Scaling:
     """The new pool's limits until all pods have moved there; ZONES are its.
 
@@ -203,6 +216,8 @@ def clone(
     # GKE adds its own to every pool (https://cloud.google.com/kubernetes-engine/docs/how-to/creating-managing-labels).
     theirs = (PREFIX, "goog-gke-")
     kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(theirs)}
+    if config.get("sandboxConfig"):
+        config.update(_without(config, GVISOR))
     zones = len(made.get("locations") or ()) or 1
     nodes, surge = batches or (per_zone * zones, 0)
     origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, nodes, surge)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.iac import tools
@@ -11,6 +12,7 @@ from kubectl_imagecache.core.pins import Pin, rollout
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
 from kubectl_imagecache.core.roll import RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check, Result
+from kubectl_imagecache.core.roll_kinds import kinds
 from kubectl_imagecache.core.roll_room import Room, checks
 
 
@@ -41,6 +43,8 @@ class Facts:
     quotas: tuple[Quota, ...] | None = None
     version_offered: bool | None = None
     room: Room = field(default_factory=Room)
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """The pool in GKE's JSON."""
 
 
 OVERRULED = (
@@ -58,7 +62,8 @@ OVERRULED = (
 
 def checklist(plan: RollPlan, facts: Facts) -> tuple[Check, ...]:
     """All checks, in the order in which they are read; those in PLAN.allow are refusals no more."""
-    found = [*_disk(facts), *_pool(facts), *_pods(plan, facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
+    found = [*_disk(facts), *_pool(facts), *kinds(facts.raw, plan, facts.room.extra(plan))]
+    found += [*_pods(plan, facts), _selectors(plan, facts), _budgets(facts), _quota(facts)]
     found += checks(plan, facts.room, facts.pods, facts.budgets or ())
     return overruled(plan, found)
 
@@ -139,6 +144,18 @@ def _pods(plan: RollPlan, facts: Facts) -> Iterable[Check]:
             _no_owner(moving),
         ),
         ("safe-to-evict", Result.REFUSE, "are annotated safe-to-evict=false", [p for p in moving if p.guarded]),
+        (
+            "jobs",
+            Result.WARN,
+            "are of Jobs: they begin again, and Jobs count that as a failure (backoffLimit)",
+            [p for p in moving if p.owner_kind == "Job"],
+        ),
+        (
+            "grace",
+            Result.WARN,
+            "may take longer to end than --drain-timeout waits",
+            [p for p in moving if p.grace_s > plan.drain_timeout_s],
+        ),
         ("local-data", Result.WARN, "have emptyDir volumes, whose data goes", [p for p in moving if p.empty_dir]),
         ("host-path", Result.WARN, "have hostPath volumes, whose data stays behind", [p for p in moving if p.local]),
         ("not-ready", Result.WARN, "are not Ready already: no gate waits for them", [p for p in moving if not p.ready]),

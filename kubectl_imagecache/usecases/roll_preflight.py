@@ -68,6 +68,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
         quotas=quotas_for(tools, cluster, raw, space.extra(plan), disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),
         room=space,
+        raw=raw,
     )
     return core.checklist(plan, facts)
 

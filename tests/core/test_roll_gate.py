@@ -166,3 +166,17 @@ def test_a_ready_node_may_lack_its_label_for_the_time_that_gke_takes_to_add_it()
     assert decide(PLAN, seen) == Wait("n1 of web-r2 is Ready and does not have the disk's label yet", 10, limited=True)
     late = decide(PLAN, replace(seen, now=MADE + timedelta(seconds=200)))
     assert late == Stop("n1 of web-r2 is Ready and does not have the disk's label", "see the node, or --rollback")
+
+
+def test_a_node_that_does_not_empty_says_what_keeps_its_pod() -> None:
+    begun, there = node("o1", draining="", moved=WEBS), node("n1", "web-r2")
+    going = replace(pod("web-6f7-a", "o1"), leaving=True)
+    plan = replace(PLAN, drain_timeout_s=60)
+    for shut, kept, words in (
+        (replace(begun, ready=False), going, "its node is not Ready, so no kubelet ends it: delete the node's VM"),
+        (begun, replace(going, held_by=("x.io/wait",)), "its finalizers keep it: x.io/wait"),
+        (begun, going, "it is slow to end"),
+    ):
+        found = decide(plan, view((shut, there), kept, later_s=600))
+        assert isinstance(found, Stop)
+        assert found.why.startswith(f"o1 is not empty after 60 s: shop/web-6f7-a: {words}")

@@ -20,7 +20,19 @@ from kubectl_imagecache.usecases.roll import observe, roll
 from kubectl_imagecache.usecases.roll_act import act
 from kubectl_imagecache.usecases.roll_lock import Locked
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped
-from tests.usecases.roll_stage import NEW, OLD, SCALING, add_pool, budget, controller, settings, stage, state_of, tools
+from tests.usecases.roll_stage import (
+    NEW,
+    OLD,
+    SCALING,
+    add_pool,
+    budget,
+    controller,
+    pool_json,
+    settings,
+    stage,
+    state_of,
+    tools,
+)
 
 ROLLED = {"pools": {"web-r2": ("RUNNING", SCALING, str(NEW))}, "pods": {"web-r2": 3}, "cordoned": []}
 AS_IT_WAS = {"pools": {"web": ("RUNNING", SCALING, str(OLD))}, "pods": {"web": 3}, "cordoned": []}
@@ -262,3 +274,17 @@ def test_a_laptop_that_slept_since_its_last_look_does_not_take_the_step_that_it_
     with pytest.raises(Locked, match="bob@there/2 rolls web since"):
         roll(replace(mine, say=sleep), RollPlan("web", NEW))
     assert set(state_of(sandbox)["pools"]) == {"web", "web-r2"}
+
+
+def test_a_pool_of_gvisor_nodes_is_copied_without_what_gke_adds_to_them_itself(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stage(sandbox)
+    pool = pool_json(1)
+    config = {**pool["config"], "sandboxConfig": {"type": "GVISOR"}, "taints": [{"key": "a", "effect": "NO_SCHEDULE"}]}
+    sandbox.cloud.add_pool(sandbox.cluster, {**pool, "name": "safe", "config": config})
+    mine = tools(sandbox, [], tmp_path)
+    assert roll(mine, RollPlan("safe", NEW)) == Done("safe is replaced by safe-r2")
+    found = next(one for one in mine.gke.cluster()["nodePools"] if one["name"] == "safe-r2")
+    assert [taint["key"] for taint in found["config"]["taints"]] == ["a", "sandbox.gke.io/runtime"]
+    assert found["config"]["labels"] == {"role": "web", "sandbox.gke.io/runtime": "gvisor"}

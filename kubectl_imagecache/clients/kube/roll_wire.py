@@ -44,6 +44,7 @@ class _Meta(ObjectMeta):
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     owner_references: list[_Owner] | None = None
+    finalizers: list[str] | None = None
 
 
 class _Condition(Wire):
@@ -82,6 +83,7 @@ class _PodSpec(Wire):
     node_selector: dict[str, str] | None = None
     affinity: wire.Affinity | None = None
     volumes: list[_Volume] | None = None
+    termination_grace_period_seconds: float | None = None
 
 
 class _Waiting(Wire):
@@ -136,6 +138,8 @@ class _WorkloadSpec(Wire):
     replicas: int | None = None
     strategy: _Strategy | None = None
     """A Deployment's."""
+    update_strategy: _Strategy | None = None
+    """A StatefulSet's."""
     template: _Template | None = None
     job_template: _JobTemplate | None = None
 
@@ -245,6 +249,8 @@ def pod_of(pod: Pod) -> RollPod:
         ),
         labels=meta.labels or {},
         owner_name=owner.name or "",
+        grace_s=30.0 if spec.termination_grace_period_seconds is None else spec.termination_grace_period_seconds,
+        held_by=tuple(meta.finalizers or ()),
     )
 
 
@@ -281,7 +287,7 @@ def pins_of(workload: Workload, kind: str) -> list[Pin]:
             elif one.operator == "Exists" and one.key:
                 found.append((one.key, "", "affinity"))
     replicas = 1 if spec.replicas is None else spec.replicas
-    down = _down(spec, replicas) if kind == "Deployment" else None
+    down = _down(spec, kind, replicas)
     return [
         Pin(kind, meta.namespace or "", meta.name, key, value, by, down, replicas)
         for key, value, by in found
@@ -289,20 +295,25 @@ def pins_of(workload: Workload, kind: str) -> list[Pin]:
     ]
 
 
-def _down(spec: _WorkloadSpec, replicas: int) -> int:
-    """How many pods of a Deployment are down at a time while it rolls out: percentages are rounded down.
+def _down(spec: _WorkloadSpec, kind: str, replicas: int) -> int | None:
+    """How many pods are down at a time while a new template is rolled out; None where none is.
 
-    https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#max-unavailable
+    Percentages are rounded down for a Deployment, up for a StatefulSet, whose default is one
+    (https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#max-unavailable, …/statefulset/).
     """
-    strategy = spec.strategy or _Strategy()
-    if strategy.type == "Recreate":
-        return replicas
+    if kind not in ("Deployment", "StatefulSet"):
+        return None
+    several = kind == "Deployment"
+    strategy = (spec.strategy if several else spec.update_strategy) or _Strategy()
+    if strategy.type in ("OnDelete", "Recreate"):
+        return replicas if strategy.type == "Recreate" else None
     most = strategy.rolling_update.max_unavailable if strategy.rolling_update else None
-    text = "25%" if most is None else str(most)
+    text = ("25%" if several else "1") if most is None else str(most)
     number = text.removesuffix("%")
     if not number.isdecimal():
         return replicas
-    return min(replicas, int(number) if number == text else replicas * int(number) // 100)
+    share = int(number) * (replicas if number != text else 100)
+    return min(replicas, share // 100 if several else -(-share // 100))
 
 
 def _true(conditions: list[_Condition] | None, kind: str) -> bool:

@@ -27,6 +27,7 @@ _UPDATES = (
 )
 """What UpdateNodePool may change in a pool's config; secondary boot disks are not among them."""
 
+_GVISOR = "sandbox.gke.io/runtime"
 _OUTPUT_ONLY = ("status", "statusMessage", "conditions", "instanceGroupUrls", "selfLink", "updateInfo", "etag")
 """What a client may send back of what it has read, to no effect."""
 
@@ -80,6 +81,10 @@ def complete(state: State, cluster_path: str, asked: Json) -> Json:
     made: Json = usual | given | {"config": config | sent, "podIpv4CidrSize": 24, "etag": fingerprint(state.new_id())}
     made["config"]["effectiveCgroupMode"] = "EFFECTIVE_CGROUP_MODE_V2"
     made["config"]["imageType"] = str(made["config"]["imageType"]).upper()
+    if made["config"].get("sandboxConfig"):
+        taint = {"key": _GVISOR, "value": "gvisor", "effect": "NO_SCHEDULE"}
+        made["config"]["taints"] = [*made["config"].get("taints", []), taint]
+        made["config"]["labels"] = {**made["config"].get("labels", {}), _GVISOR: "gvisor"}
     made["selfLink"] = GKE_URL + spelled(path)
     return made
 
@@ -92,7 +97,10 @@ def _check(state: State, cluster: Json, path: str, pool: Json) -> None:
         )
     if state.find(path) is not None:
         raise ApiError(409, f"Already exists: {spelled(path)}.")
-    kind = pool.get("config", {}).get("machineType") or "e2-medium"
+    config = pool.get("config", {})
+    if any(taint.get("key") == _GVISOR for taint in config.get("taints") or ()):
+        raise ApiError(400, f'Node taints with key "{_GVISOR}" are managed by GKE and must not be manually specified.')
+    kind = config.get("machineType") or "e2-medium"
     if machine_type(kind) is None:
         raise ApiError(400, f'Machine type with name "{kind}" does not exist in zone "{cluster["locations"][0]}".')
     version = pool.get("version", "")
