@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from kubectl_imagecache.cli.options import Option, OutputFormat, Quantity, complete_disk_images, with_cluster_flags
-from kubectl_imagecache.cli.rebuild_options import seconds
+from kubectl_imagecache.cli.options import Option, OutputFormat, complete_disk_images, with_cluster_flags
+from kubectl_imagecache.cli.rebuild_options import of_every_vm
 
 _VM, _OUTPUT = "The temporary VM", "Output"
 
@@ -40,20 +40,8 @@ def _options() -> Iterator[Callable[[Any], Any]]:
     yield option(_VM, "--zone", default="", help="Zone to read in; default gcloud's, or one of the cluster's.")
     yield option(_VM, "--machine-type", default="", help="Default e2-standard-2, t2a-standard-2 for arm64.")
     yield option(_VM, "--boot-image", default="", help="An image or family; default the newest Debian 12.")
-    yield option(_VM, "--network", default="default", show_default=True, help="Network, or projects/HOST/….")
-    yield option(_VM, "--subnet", default="", help="Subnet, or projects/HOST/regions/R/subnetworks/S.")
-    yield option(_VM, "--network-tag", "tags", multiple=True, help="A network tag (repeatable).")
     yield option(_VM, "--kms-key", default="", help="Cloud KMS key for the VM's disks.")
-    yield option(
-        _VM,
-        "--timeout",
-        "timeout_s",
-        type=Quantity("duration", seconds),
-        default="1h",
-        show_default=True,
-        help="Compute deletes the VM after it: 20m, 3600.",
-    )
-    yield option(_VM, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
+    yield from of_every_vm(option, _VM)
     yield option(_OUTPUT, "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
     yield option(_OUTPUT, "-y", "--yes", is_flag=True, help="Don't ask first.")
     yield option(_OUTPUT, "-q", "--quiet", is_flag=True, help="Don't say what is being done.")

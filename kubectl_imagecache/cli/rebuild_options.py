@@ -195,15 +195,20 @@ def _vm(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any],
     yield option(_VM, "--machine-type", default="", help="Default e2-standard-4, t2a-standard-4 for arm64.")
     yield option(_VM, "--disk-type", default="pd-ssd", show_default=True, help="Of the disk while it is built.")
     yield option(_VM, "--boot-image", default="", help="An image or family; default the newest Debian 12. Not COS.")
-    yield option(_VM, "--network", default="default", show_default=True, help="Network, or projects/HOST/….")
-    yield option(_VM, "--subnet", default="", help="Subnet, or projects/HOST/regions/R/subnetworks/S.")
-    yield option(_VM, "--network-tag", "tags", multiple=True, help="A network tag (repeatable).")
+    yield from of_every_vm(option, _VM)
     yield option(_VM, "--service-account", default="", help="The VM's account; default none, or the project's own.")
     yield option(_VM, "--external-ip", is_flag=True, help="Give the VM an external IP.")
     yield option(_VM, "--spot", is_flag=True, help="A spot VM: cheaper, may be taken away.")
     yield option(_VM, "--kms-key", default="", help="Cloud KMS key for the disks and the disk image.")
+
+
+def of_every_vm(option: Callable[..., Callable[[Any], Any]], section: str) -> Iterator[Callable[[Any], Any]]:
+    """The flags of a temporary VM that are the same whatever it does."""
+    yield option(section, "--network", default="default", show_default=True, help="Network, or projects/HOST/….")
+    yield option(section, "--subnet", default="", help="Subnet, or projects/HOST/regions/R/subnetworks/S.")
+    yield option(section, "--network-tag", "tags", multiple=True, help="A network tag (repeatable).")
     yield option(
-        _VM,
+        section,
         "--timeout",
         "timeout_s",
         type=Quantity("duration", seconds),
@@ -211,6 +216,7 @@ def _vm(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any],
         show_default=True,
         help="Compute deletes the VM after it: 20m, 3600.",
     )
+    yield option(section, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
 
 
 def _registries(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[Any], Any]]:
@@ -251,7 +257,6 @@ def _build(option: Callable[..., Callable[[Any], Any]]) -> Iterator[Callable[[An
         metavar="[=boot]",
         help="Read the finished disk back where it is made; --verify=boot: the disk image too, on a second VM.",
     )
-    yield option(_BUILD, "--preflight/--no-preflight", default=True, help="Look for obstacles first (default on).")
     yield option(_BUILD, "--price", "prices", multiple=True, metavar="NAME=DOLLARS", help="For the estimate of costs.")
     yield option(_BUILD, "-q", "--quiet", is_flag=True, help="Say only what came out of it.")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
-from kubectl_imagecache.clients.http import split
+from kubectl_imagecache.clients.http import segment, split
 from kubectl_imagecache.clients.target import ClusterSummary, ClusterTarget
 from kubectl_imagecache.core.errors import BadAnswer, NotFound
 from kubectl_imagecache.core.pools import DiskImageRef, DiskMode, Pool, SecondaryDisk, Taint
@@ -129,7 +128,9 @@ class Gke:
 
         Raises NotFound, NotPermitted, Unauthenticated, Unavailable, BadAnswer.
         """
-        path = f"projects/{_q(target.project)}/locations/{_q(target.location)}/clusters/{_q(target.name)}"
+        path = (
+            f"projects/{segment(target.project)}/locations/{segment(target.location)}/clusters/{segment(target.name)}"
+        )
         on = f"projects/{target.project}/locations/{target.location}/clusters/{target.name}"
         try:
             answer = self._http.get(Api.CONTAINER, path, permission="container.clusters.get", on=on, role=ROLE)
@@ -140,14 +141,14 @@ class Gke:
 
     def clusters(self, project: str) -> tuple[ClusterSummary, ...]:
         """All clusters of PROJECT with the addresses of their API servers. Raises as `pools` does."""
-        path, on = f"projects/{_q(project)}/locations/-/clusters", f"projects/{project}"
+        path, on = f"projects/{segment(project)}/locations/-/clusters", f"projects/{project}"
         answer = self._http.get(Api.CONTAINER, path, permission="container.clusters.list", on=on, role=ROLE)
         document = _decode(answer.body, _Clusters, answer.host)
         return tuple(_summary(cluster, project) for cluster in document.clusters or ())
 
     def everything(self, project: str) -> tuple[tuple[ClusterDocument, ...], tuple[str, ...]]:
         """All clusters of PROJECT with their pools, and the zones that GKE could not reach. Raises as `pools` does."""
-        path, on = f"projects/{_q(project)}/locations/-/clusters", f"projects/{project}"
+        path, on = f"projects/{segment(project)}/locations/-/clusters", f"projects/{project}"
         answer = self._http.get(Api.CONTAINER, path, permission="container.clusters.list", on=on, role=ROLE)
         document = _decode(answer.body, _Clusters, answer.host)
         found = tuple(_document(cluster, project) for cluster in document.clusters or ())
@@ -252,10 +253,6 @@ def _summary(cluster: _Cluster, project: str) -> ClusterSummary:
 
 def _host(endpoint: str) -> str:
     return (split(endpoint if "//" in endpoint else f"//{endpoint}").hostname or endpoint).lower()
-
-
-def _q(text: str) -> str:
-    return quote(text, safe="")
 
 
 def _decode(document: bytes | dict[str, Any], kind: type[_T], source: str) -> _T:

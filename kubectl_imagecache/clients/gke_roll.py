@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from kubectl_imagecache.clients.gke import ROLE, TAINT_EFFECTS, disk_image_ref
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
-from kubectl_imagecache.clients.http import Answer
+from kubectl_imagecache.clients.http import Answer, segment
 from kubectl_imagecache.clients.target import ClusterTarget
 from kubectl_imagecache.core.errors import BadAnswer, NotFound
 from kubectl_imagecache.core.pools import Taint
@@ -41,8 +40,8 @@ class RollGke:
 
     def __init__(self, http: GoogleHttp, target: ClusterTarget) -> None:
         self._http, self.target = http, target
-        self._place = f"projects/{_q(target.project)}/locations/{_q(target.location)}"
-        self._cluster = f"{self._place}/clusters/{_q(target.name)}"
+        self._place = f"projects/{segment(target.project)}/locations/{segment(target.location)}"
+        self._cluster = f"{self._place}/clusters/{segment(target.name)}"
 
     def cluster(self) -> Json:
         """The cluster with its pools; raises as Gke.pools does."""
@@ -73,17 +72,18 @@ class RollGke:
     def region(self, zones: Sequence[str]) -> Json:
         """Compute's region of a pool's ZONES, with its quotas; raises as Gke.pools does."""
         region = zones[0].rpartition("-")[0] if zones else self.target.location
-        path = f"projects/{_q(self.target.project)}/regions/{_q(region)}"
+        path = f"projects/{segment(self.target.project)}/regions/{segment(region)}"
         return self._get(Api.COMPUTE, path, "compute.regions.get", VIEWER)
 
     def machine(self, zones: Sequence[str], machine_type: str) -> Json:
         """Compute's description of a machine type; raises as Gke.pools does, NotFound without a zone."""
-        path = f"projects/{_q(self.target.project)}/zones/{_q((*zones, '-')[0])}/machineTypes/{_q(machine_type)}"
+        zone = segment((*zones, "-")[0])
+        path = f"projects/{segment(self.target.project)}/zones/{zone}/machineTypes/{segment(machine_type)}"
         return self._get(Api.COMPUTE, path, "compute.machineTypes.get", VIEWER)
 
     def operation(self, name: str) -> Operation:
         """An operation as it is now; raises as Gke.pools does."""
-        return _operation(self._get(Api.CONTAINER, f"{self._place}/operations/{_q(name)}", _OPERATIONS, ROLE))
+        return _operation(self._get(Api.CONTAINER, f"{self._place}/operations/{segment(name)}", _OPERATIONS, ROLE))
 
     def create(self, pool: Mapping[str, Any]) -> Operation:
         """Begin to create POOL. Not to be sent again before a look at what is there; raises as GoogleHttp.send does."""
@@ -92,14 +92,14 @@ class RollGke:
     def set_scaling(self, pool: str, scaling: Scaling) -> Operation:
         """Begin to set POOL's autoscaling; raises as GoogleHttp.send does."""
         body = {"autoscaling": scaling_json(scaling)}
-        return self._change("POST", f"{self._cluster}/nodePools/{_q(pool)}:setAutoscaling", body)
+        return self._change("POST", f"{self._cluster}/nodePools/{segment(pool)}:setAutoscaling", body)
 
     def set_size(self, pool: str, per_zone: int) -> Operation:
         """Begin to set POOL's size, the same in every zone; raises as GoogleHttp.send does.
 
         GKE picks the nodes that go where there are too many, whatever runs on them: only ask for more.
         """
-        return self._change("POST", f"{self._cluster}/nodePools/{_q(pool)}:setSize", {"nodeCount": per_zone})
+        return self._change("POST", f"{self._cluster}/nodePools/{segment(pool)}:setSize", {"nodeCount": per_zone})
 
     def remove(self, pool: Mapping[str, Any], nodes: Mapping[str, str]) -> None:
         """Begin to delete NODES (name -> zone) of POOL, whose groups then want as many less; those gone are no error.
@@ -123,7 +123,7 @@ class RollGke:
 
     def delete(self, pool: str) -> Operation:
         """Begin to delete POOL, whatever runs there: GKE honours no budgets. Raises as GoogleHttp.send does."""
-        return self._change("DELETE", f"{self._cluster}/nodePools/{_q(pool)}", {})
+        return self._change("DELETE", f"{self._cluster}/nodePools/{segment(pool)}", {})
 
     def _get(self, api: Api, path: str, permission: str, role: str) -> Json:
         return _object(self._http.get(api, path, permission=permission, on=path, role=role))
@@ -179,7 +179,3 @@ def _object(answer: Answer) -> Json:
     if not isinstance(found, dict):
         raise BadAnswer(f"{answer.host} gives {type(found).__name__} where an object belongs")
     return found
-
-
-def _q(text: str) -> str:
-    return quote(text, safe="")

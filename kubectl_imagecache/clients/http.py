@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from kubectl_imagecache.clients.retry import (
     DEFAULT,
@@ -183,6 +183,11 @@ def split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         return urlsplit("")
+
+
+def segment(text: str) -> str:
+    """TEXT as one segment of a URL's path, whatever is in it."""
+    return quote(text, safe="")
 
 
 def is_loopback(url: str) -> bool:

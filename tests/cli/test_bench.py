@@ -247,25 +247,25 @@ def test_a_sweep_leaves_alone_what_somebody_works_on(sandbox: Sandbox, tmp_path:
     assert "which is worked on" in out
 
 
-def test_a_run_that_asks_for_something_else_is_swept_and_not_gone_on_with(sandbox: Sandbox, tmp_path: Path) -> None:
+def kill_one(sandbox: Sandbox, home: Path) -> None:
+    """Begin a run, and kill it in its midst."""
     faults = sandbox.world.faults = KillAt(number=40, performed=True)
-    process = begin(sandbox, tmp_path, *TWO)
+    process = begin(sandbox, home, *TWO)
     with sandbox.world.lock:
         faults.pid = process.pid
     process.communicate(timeout=60)
     faults.pid = 0
+
+
+def test_a_run_that_asks_for_something_else_is_swept_and_not_gone_on_with(sandbox: Sandbox, tmp_path: Path) -> None:
+    kill_one(sandbox, tmp_path)
     (job,) = left(sandbox)["jobs"]
     code, out, _ = run(sandbox, tmp_path, *TWO, "--nodes", "2", "-o", "json")
     assert (code, whole(out)["run"] != job.rpartition("-")[2], left(sandbox)) == (0, True, NOTHING_LEFT)
 
 
 def test_the_cluster_itself_removes_a_run_that_nobody_comes_back_to(sandbox: Sandbox, tmp_path: Path) -> None:
-    faults = sandbox.world.faults = KillAt(number=40, performed=True)
-    process = begin(sandbox, tmp_path, *TWO)
-    with sandbox.world.lock:
-        faults.pid = process.pid
-    process.communicate(timeout=60)
-    faults.pid = 0
+    kill_one(sandbox, tmp_path)
     assert left(sandbox)["pods"] and left(sandbox)["jobs"]
     with sandbox.world.lock:
         sandbox.world.clock.advance(2 * 3600)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault
 from tests.cli.conftest import Program
 from tests.cli.records import stored_record
-from tests.cli.test_rebuild import Killer
+from tests.cli.test_rebuild import Killer, run_killed
 from tests.schemas import whole
 
 IMAGES = "projects/sandbox-project/global/images"
@@ -171,16 +170,7 @@ def test_a_gc_that_was_killed_anywhere_is_ended_by_another(program: Program) -> 
         for at in range(1, 10):
             add(sandbox, "web-a", 10)
             add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
-            killer = Killer(at=at)
-            sandbox.world.faults = killer
-            process = subprocess.Popen(
-                [str(program.bin / "kubectl-imagecache"), "disks", "gc", "--keep", "1", "--yes"],
-                env={**program.env, **env},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            killer.process.append(process.pid)
-            ended = process.wait(60)
+            ended = run_killed(program, sandbox, Killer(at=at), "disks", "gc", "--keep", "1", "--yes")
             sandbox.world.faults = faults
             again = program.imagecache("disks", "gc", "--keep", "1", "--yes", **env)
             assert again.returncode == 0, again.stderr

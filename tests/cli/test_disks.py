@@ -1,28 +1,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
 from tests.cli.records import stored_record
-from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left
+from tests.cli.test_rebuild import NAMED, Killer, builds, cloud, left, run_killed
 from tests.schemas import whole
 
 
 def leave_a_vm(program: Program, sandbox: Sandbox) -> str:
     """A build that its client was killed out of; its name."""
-    killer = Killer(at=1)
-    sandbox.world.faults = killer
-    process = subprocess.Popen(
-        [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *NAMED],
-        env={**program.env, **sandbox.env()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    killer.process.append(process.pid)
-    assert process.wait(60) == -signal.SIGKILL
+    assert run_killed(program, sandbox, Killer(at=1), "rebuild", "--yes", *NAMED) == -signal.SIGKILL
     (build,) = builds(sandbox)
     return build
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.sandbox.scenarios.unknown import VLLM
 from tests.cli.conftest import Program
-from tests.cli.test_rebuild import cloud, left
+from tests.cli.test_rebuild import Killer, cloud, left, run_killed
 from tests.schemas import whole
 
 GOOGLES = "projects/sandbox-project/global/images/google-built"
@@ -259,21 +259,6 @@ def test_registries_that_can_not_be_asked_are_said_and_the_rest_is_recorded(prog
         assert state_of(program, sandbox)[1] == [VLLM]
 
 
-@dataclass
-class KillerAtAny(Faults):
-    """Kills a process the moment its Nth request of any kind has come; the request itself is performed."""
-
-    at: int = 0
-    process: list[int] = field(default_factory=list)
-    seen: int = 0
-
-    def strike(self, service: str, method: str, target: str) -> Fault | None:
-        self.seen += 1
-        if self.seen == self.at and self.process:
-            os.kill(self.process[0], signal.SIGKILL)
-        return None
-
-
 ADOPT = ("inspect", GOOGLES, "--adopt", "--yes", "-q")
 
 
@@ -294,18 +279,8 @@ def requests_of_a_whole_adoption(program: Program) -> int:
 
 def killed_at(program: Program, at: int) -> None:
     with unknown() as sandbox:
-        killer = KillerAtAny(at=at)
-        with sandbox.world.lock:
-            sandbox.world.faults = killer
-            process = subprocess.Popen(
-                [str(program.bin / "kubectl-imagecache"), *ADOPT],
-                env={**program.env, **sandbox.env()},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            killer.process.append(process.pid)
         # A run with quicker answers may be at its end before.
-        assert process.wait(60) in (-signal.SIGKILL, 0), at
+        assert run_killed(program, sandbox, Killer(at=at, reads=True), *ADOPT) in (-signal.SIGKILL, 0), at
         sandbox.world.faults = Faults()
         ended = program.imagecache(*ADOPT, **sandbox.env())
         assert ended.returncode == 0, (at, ended.stderr)

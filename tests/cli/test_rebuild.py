@@ -162,23 +162,25 @@ class Killer(Faults):
         return None
 
 
+def run_killed(program: Program, sandbox: Sandbox, killer: Killer, *args: str) -> int:
+    """Run ARGS for KILLER to strike at; the exit code."""
+    with sandbox.world.lock:
+        sandbox.world.faults = killer
+        process = subprocess.Popen(
+            [str(program.bin / "kubectl-imagecache"), *args],
+            env={**program.env, **sandbox.env()},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        killer.process.append(process.pid)
+    return process.wait(60)
+
+
 @pytest.mark.parametrize("at", range(1, 7))
 @pytest.mark.parametrize("then", ["run", "abort"])
 def test_killed_with_signal_9_at_any_change_it_ends_clean(program: Program, at: int, then: str) -> None:
     with cloud() as sandbox:
-        env = {**program.env, **sandbox.env()}
-        killer = Killer(at=at)
-        sandbox.world.faults = killer
-        with sandbox.world.lock:
-            process = subprocess.Popen(
-                ["kubectl-imagecache", "rebuild", "--yes", *IN_FAMILY],
-                env=env,
-                executable=str(program.bin / "kubectl-imagecache"),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            killer.process.append(process.pid)
-        assert process.wait(60) == -signal.SIGKILL
+        assert run_killed(program, sandbox, Killer(at=at), "rebuild", "--yes", *IN_FAMILY) == -signal.SIGKILL
         (build,) = builds(sandbox)
         if then == "run":
             ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
@@ -198,18 +200,11 @@ def test_killed_with_signal_9_at_any_request_of_all_it_ends_clean(program: Progr
     build = from_json(json.dumps(dry_run(program, "--sandbox=empty", *IN_FAMILY)), "plan").build
     for at in itertools.count(1 if then == "run" else stride // 2 + 1, stride):
         with cloud() as sandbox:
-            sandbox.world.faults = killer = Killer(at=at, reads=True)
-            with sandbox.world.lock:
-                process = subprocess.Popen(
-                    [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *IN_FAMILY],
-                    env={**program.env, **sandbox.env()},
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-                killer.process.append(process.pid)
-            if process.wait(60) == 0:
+            killer = Killer(at=at, reads=True)
+            code = run_killed(program, sandbox, killer, "rebuild", "--yes", *IN_FAMILY)
+            if code == 0:
                 break
-            assert (at, process.returncode) == (at, -signal.SIGKILL)
+            assert (at, code) == (at, -signal.SIGKILL)
             killer.at = 0
             if then == "run":
                 ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
@@ -228,16 +223,7 @@ def test_killed_with_signal_9_at_any_request_of_all_it_ends_clean(program: Progr
 
 def test_a_build_is_gone_on_with_by_its_name_alone(program: Program) -> None:
     with cloud() as sandbox:
-        killer = Killer(at=1)
-        sandbox.world.faults = killer
-        process = subprocess.Popen(
-            [str(program.bin / "kubectl-imagecache"), "rebuild", "--yes", *NAMED],
-            env={**program.env, **sandbox.env()},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        killer.process.append(process.pid)
-        process.wait(60)
+        run_killed(program, sandbox, Killer(at=1), "rebuild", "--yes", *NAMED)
         (build,) = builds(sandbox)
         found = program.imagecache("rebuild", "--resume", build, "-o", "name", **sandbox.env())
         assert found.returncode == 0, found.stderr

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from kubectl_imagecache.clients.http import segment
 from kubectl_imagecache.clients.kube.lists import decoder_of, read_list
 from kubectl_imagecache.clients.kube.probe import MERGE, ProbeKube
 from kubectl_imagecache.clients.kube.wire import Condition, ListMeta, NodeImage, TaintWire, Wire, parse_time
@@ -146,7 +146,7 @@ class BenchKube(ProbeKube):
             return (read.metadata.next if read.metadata else None) or ""
 
         query = {"labelSelector": f"{MANAGED_BY}={PROGRAM},{RUN}"}
-        read_list(self._transport, [f"{_JOBS}/{_q(namespace)}/jobs"], query, "jobs", begin)
+        read_list(self._transport, [f"{_JOBS}/{segment(namespace)}/jobs"], query, "jobs", begin)
         return sorted(found, key=lambda run: run.id)
 
     def begin(self, run: str, namespace: str, plan: BenchPlan, who: str, now: datetime) -> None:
@@ -167,7 +167,7 @@ class BenchKube(ProbeKube):
         job = {"completions": 0, "parallelism": 0, "backoffLimit": 0, "ttlSecondsAfterFinished": TTL_S}
         body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {**job, "template": template}}
         try:
-            self.send("POST", f"{_JOBS}/{_q(namespace)}/jobs", body, f"create jobs {namespace}/{owner_name(run)}")
+            self.send("POST", f"{_JOBS}/{segment(namespace)}/jobs", body, f"create jobs {namespace}/{owner_name(run)}")
         except AlreadyExists:
             return
 
@@ -214,7 +214,7 @@ class BenchKube(ProbeKube):
             raise Busy(error.message, "it is looked at again") from error
 
     def _path(self, run: Run) -> str:
-        return f"{_JOBS}/{_q(run.namespace)}/jobs/{_q(owner_name(run.id))}"
+        return f"{_JOBS}/{segment(run.namespace)}/jobs/{segment(owner_name(run.id))}"
 
 
 def _node_of(node: _Node, image: ImageRef) -> BenchNode:
@@ -253,7 +253,3 @@ def _run_of(job: _Job) -> Run | None:
         ending=_ENDING in notes or meta.deletion_timestamp is not None,
         leaving=meta.deletion_timestamp is not None,
     )
-
-
-def _q(text: str) -> str:
-    return quote(text, safe="")

@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
+from kubectl_imagecache.clients.http import segment
 from kubectl_imagecache.clients.kube.mirror import whole_list
+from kubectl_imagecache.clients.kube.refusal import causes_of, words_of
 from kubectl_imagecache.clients.kube.roll_wire import Node, node_of
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.core.class_roll import MANAGER
@@ -34,7 +36,7 @@ class ClassKube:
     def compute_class(self, name: str) -> Json | None:
         """A ComputeClass; None if there is none of that NAME. Raises what Transport.get raises but for NotFound."""
         try:
-            return _object(self._transport.get(f"{CLASSES}/{_q(name)}", {}, "computeclasses"), name)
+            return _object(self._transport.get(f"{CLASSES}/{segment(name)}", {}, "computeclasses"), name)
         except NotFound:
             return None
 
@@ -76,14 +78,14 @@ class ClassKube:
         query = urlencode({"fieldManager": MANAGER, "force": "true" if self._force else "false"})
         what = f"patch {resource} {name}"
         body = json.dumps(config).encode()
-        status, content, _ = self._transport.send("PATCH", f"{root}/{_q(name)}?{query}", body, _APPLY, what)
+        status, content, _ = self._transport.send("PATCH", f"{root}/{segment(name)}?{query}", body, _APPLY, what)
         if status in (200, 201):
             return
         if status == 403:
             raise NotPermitted(
                 what, f"the cluster at {self._transport.address}", "the ClusterRole in docs/rbac/roll-class.yaml"
             )
-        words, owners = _refusal(content)
+        words, owners = words_of(content), _owners(content)
         if status == 409 and owners:
             raise FieldConflict(
                 f"{', '.join(owners)} keeps what this would change in {resource} {name}",
@@ -96,16 +98,10 @@ class ClassKube:
         raise BadAnswer(f"the Kubernetes API at {self._transport.address} refuses: {what}: {words}")
 
 
-def _refusal(content: bytes) -> tuple[str, list[str]]:
-    """The words of a Status, and the field managers that it says are in the way."""
-    try:
-        status = json.loads(content)
-        causes = [str(cause.get("message")) for cause in (status.get("details") or {}).get("causes") or ()]
-        message = " ".join(str(status.get("message") or "").split())[:300]
-    except (ValueError, AttributeError, TypeError):
-        return "no reason given", []
-    owners = [match[1] for cause in causes for match in [_OWNER.match(cause)] if match]
-    return message, list(dict.fromkeys(owners))
+def _owners(content: bytes) -> list[str]:
+    """The field managers that a Status says are in the way."""
+    owners = [match[1] for cause in causes_of(content) if (match := _OWNER.match(cause))]
+    return list(dict.fromkeys(owners))
 
 
 def _object(content: bytes, name: str) -> Json:
@@ -116,7 +112,3 @@ def _object(content: bytes, name: str) -> Json:
     if not isinstance(found, dict):
         raise BadAnswer(f"{name} is answered with {type(found).__name__} where an object belongs")
     return found
-
-
-def _q(text: str) -> str:
-    return quote(text, safe="")

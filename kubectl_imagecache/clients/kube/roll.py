@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from kubectl_imagecache.clients.http import segment
 from kubectl_imagecache.clients.kube.lists import decoder_of
 from kubectl_imagecache.clients.kube.mirror import Mirror, whole_list
 from kubectl_imagecache.clients.kube.refusal import words_of
@@ -140,7 +140,7 @@ class RollKube:
         patch: dict[str, Any] = {"metadata": {"annotations": dict(marks)}}
         if unschedulable is not None:
             patch["spec"] = {"unschedulable": True if unschedulable else None}
-        found = self._send("PATCH", f"{_NODES}/{_q(name)}", patch, f"patch nodes {name}", MERGE, gone=True)
+        found = self._send("PATCH", f"{_NODES}/{segment(name)}", patch, f"patch nodes {name}", MERGE, gone=True)
         if self._nodes is not None:
             try:
                 self._nodes.learn(decoder_of(Node).decode(found))
@@ -164,7 +164,7 @@ class RollKube:
         if pin.kind == "CronJob":
             patch = {"spec": {"jobTemplate": patch}}
         root, resource = _ROOTS[pin.kind]
-        path = f"{root}/{_q(pin.namespace)}/{resource}/{_q(pin.name)}"
+        path = f"{root}/{segment(pin.namespace)}/{resource}/{segment(pin.name)}"
         self._send("PATCH", path, patch, f"patch {resource} {pin.namespace}/{pin.name}", MERGE, gone=True)
 
     def evict(self, pod: RollPod) -> Evicted:
@@ -178,7 +178,7 @@ class RollKube:
             "metadata": {"name": pod.name, "namespace": pod.namespace},
             "deleteOptions": {"preconditions": {"uid": pod.uid}},
         }
-        path = f"/api/v1/namespaces/{_q(pod.namespace)}/pods/{_q(pod.name)}/eviction"
+        path = f"/api/v1/namespaces/{segment(pod.namespace)}/pods/{segment(pod.name)}/eviction"
         what = f"create pods/eviction {pod}"
         try:
             status, content, wait_s = self._transport.send("POST", path, json.dumps(body).encode(), JSON, what)
@@ -207,7 +207,7 @@ class RollKube:
         Raises NotPermitted, Unauthenticated, Unavailable, BadAnswer.
         """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
-        path = f"/api/v1/namespaces/{_q(pod.namespace)}/pods/{_q(pod.name)}"
+        path = f"/api/v1/namespaces/{segment(pod.namespace)}/pods/{segment(pod.name)}"
         status, content, _ = self._transport.send("DELETE", path, json.dumps(body).encode(), JSON, f"delete pods {pod}")
         if status not in (202, 404, 409):  # 409: the name is another pod's by now.
             self._check(status, content, f"delete pods {pod}")
@@ -277,8 +277,4 @@ def _lease_name(pool: str) -> str:
 
 
 def _lease_path(pool: str) -> str:
-    return f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{_q(_lease_name(pool))}"
-
-
-def _q(text: str) -> str:
-    return quote(text, safe="")
+    return f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{segment(_lease_name(pool))}"
