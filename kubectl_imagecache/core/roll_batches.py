@@ -19,7 +19,7 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_drain import cordon, move
 from kubectl_imagecache.core.roll_gate import gate, handed_on
 from kubectl_imagecache.core.roll_look import AGAIN, moment, nodes_of, wait_for, workload
-from kubectl_imagecache.core.roll_marks import REMOVING
+from kubectl_imagecache.core.roll_marks import CORDONED, REMOVING, SCALING
 from kubectl_imagecache.core.surge import a_zone
 
 REMOVED_WITHIN_S = 300.0
@@ -40,13 +40,23 @@ def batch(plan: RollPlan, view: RollView, source: RollPool, target: RollPool, or
     # As long as the pods of an emptied node don't run elsewhere it may be wanted again, and their volumes hang on it.
     if empty and not last and not (plan.gate and gate(plan, view, source, target)):
         names = tuple(node.name for node in empty)
-        return Remove(names, source.name, handed_on(empty, nodes_of(view, target)))
+        stay = [node for node in nodes if node.name not in names]
+        return Remove(names, source.name, {**handed_on(empty, nodes_of(view, target)), **_limits(empty, stay)})
     moving = move(plan, view, source, target, shut)
     if moving is not None or last:
         return moving
     if shut:
         return Wait(f"{len(shut)} emptied nodes of {source.name} are being deleted", 10)
     return _next_batch(plan, view, target, origin, nodes)
+
+
+def _limits(going: list[RollNode], stay: list[RollNode]) -> dict[str, dict[str, str]]:
+    """What one of STAY is to know of the pool's limits, which nodes that are GOING have written down."""
+    said = next((node.marks[SCALING] for node in going if SCALING in node.marks), "")
+    known = any(SCALING in node.marks for node in stay)
+    # A node that others have cordoned is not ours to open again.
+    heir = min((node.name for node in stay if not node.cordoned or CORDONED in node.marks), default="")
+    return {heir: {SCALING: said}} if said and heir and not known else {}
 
 
 def _next_batch(plan: RollPlan, view: RollView, target: RollPool, origin: Origin, left: list[RollNode]) -> Step | None:

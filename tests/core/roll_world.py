@@ -36,7 +36,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_decide import decide, goes_back
-from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, MOVED, PROVEN, REMOVING, SCALING, TRYING, UNREADY
+from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, PROVEN, REMOVING, SCALING, TRYING, UNREADY
 from kubectl_imagecache.core.roll_pool import held, packed
 from kubectl_imagecache.core.surge import first_batch
 
@@ -206,7 +206,8 @@ class Cluster:
             self.pools[step.pool] = replace(self.sized(pool, sizes), status="RECONCILING")
         elif isinstance(step, Remove):
             for name, marks in step.also.items():
-                self._note(name, MOVED, marks[MOVED])
+                for mark, value in marks.items():
+                    self._note(name, mark, value)
             for name in step.nodes[:most]:
                 self._note(name, REMOVING, self.now.isoformat())
             if most > len(step.nodes):
