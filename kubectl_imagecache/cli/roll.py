@@ -320,6 +320,7 @@ def work(
     """
     from kubectl_imagecache.cli.roll_question import answered
     from kubectl_imagecache.render.roll import done_json
+    from kubectl_imagecache.usecases.roll_lock import check_clock
 
     _confirm(question, choice)
     tools.lock.take()
@@ -334,6 +335,7 @@ def work(
             reporter.clear()
 
     try:
+        check_clock(tools.kube, tools.clock)
         done = answered(lambda: held(run), (lambda: held(back)) if back else None, not (choice.yes or choice.json))
     except UserError as error:
         error.more = (*reporter.standing(), *choice.ways)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -141,6 +142,10 @@ def _handler_class(name: str, world: World, handle: Handler, error: ErrorMaker) 
         # Without it each keep-alive reply waits for the client's delayed ACK, some 44 ms.
         disable_nagle_algorithm = True
         wbufsize = -1
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            """The world's time, for the header Date."""
+            return formatdate(world.clock.now().timestamp() if timestamp is None else timestamp, usegmt=True)
 
         def log_message(self, format: str, *args: object) -> None:
             """Stay silent; the request log is world.calls."""

@@ -17,12 +17,23 @@ LOOK_ON_S = 2 * RENEW_S
 """So long a holder that seems to be gone is looked at: its clock, or ours, may be wrong."""
 _LOOK_S = 5.0
 _TRIES = 8
+OFF_S = 300.0
+"""So wrong a clock may be: time-outs of pods, windows and the lock compare it with the cluster's."""
 
 
 class Locked(UserError):
     """Somebody else rolls this pool."""
 
     exit_code = 6
+
+
+def check_clock(kube: RollKube, clock: Clock) -> None:
+    """Raise UserError if CLOCK is far from the cluster's as its last answer, of just now, told it."""
+    told = kube.told_time()
+    off_s = (clock.now() - told).total_seconds() if told is not None and told.tzinfo else 0.0
+    if abs(off_s) > OFF_S:
+        way = "ahead of" if off_s > 0 else "behind"
+        raise UserError(f"this machine's clock is {abs(off_s):.0f} s {way} the cluster's", "set it, and run again")
 
 
 class Lock:

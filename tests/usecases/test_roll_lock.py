@@ -14,11 +14,11 @@ from kubectl_imagecache.cli.whoami import has_ended, identity
 from kubectl_imagecache.clients.kube import Kube
 from kubectl_imagecache.clients.kube.options import KubeOptions
 from kubectl_imagecache.clients.kube.roll import Hold, RollKube
-from kubectl_imagecache.core.errors import Unavailable
+from kubectl_imagecache.core.errors import Unavailable, UserError
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.http import Request, Response
-from kubectl_imagecache.usecases.roll_lock import Lock, Locked
+from kubectl_imagecache.usecases.roll_lock import Lock, Locked, check_clock
 from tests.usecases.roll_stage import settings
 
 
@@ -210,3 +210,18 @@ def test_a_hold_says_all_that_a_lease_does(sandbox: Sandbox, tmp_path: Path) -> 
     wanted = Hold("x", clock.now(), clock.now(), "")
     written = kube.hold("web", wanted, 120)
     assert kube.holder("web") == written == Hold("x", wanted.since, wanted.renewed, written.version)
+
+
+@pytest.mark.parametrize(
+    ("off_s", "words"), [(0, ""), (-200, ""), (900, r"90\d s ahead of"), (-3600, r"3[56]\d\d s behind")]
+)
+def test_a_clock_that_is_far_from_the_clusters_is_told(
+    sandbox: Sandbox, tmp_path: Path, off_s: float, words: str
+) -> None:
+    party = Party(sandbox, tmp_path, "me@here/1", off_s)
+    party.lock.take()
+    if not words:
+        check_clock(party.kube, party)
+        return
+    with pytest.raises(UserError, match=rf"this machine's clock is {words} the cluster's"):
+        check_clock(party.kube, party)

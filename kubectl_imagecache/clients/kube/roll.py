@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -211,6 +212,13 @@ class RollKube:
         status, content, _ = self._transport.send("DELETE", path, json.dumps(body).encode(), JSON, f"delete pods {pod}")
         if status not in (202, 404, 409):  # 409: the name is another pod's by now.
             self._check(status, content, f"delete pods {pod}")
+
+    def told_time(self) -> datetime | None:
+        """The server's time, to the second, when it last answered; None if it did not say."""
+        try:
+            return parsedate_to_datetime(self._transport.date)
+        except (ValueError, TypeError):
+            return None
 
     def holder(self, pool: str) -> Hold:
         """Who rolls POOL; raises what Transport.get raises."""

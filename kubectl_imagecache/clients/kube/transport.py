@@ -61,6 +61,8 @@ class Transport:
     impersonate: tuple[tuple[str, str], ...] = ()
     """Impersonate-* headers; a name may come more than once."""
     policy: Policy = DEFAULT
+    date: str = ""
+    """What the server's last answer said of its time (HTTP's Date)."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set when no answer is wanted any more."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -192,6 +194,7 @@ class Transport:
             return 0, b"", None, f"the connection broke ({_short(error)})"
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
+        self.date = answer.headers.get("Date") or ""
         return answer.status, answer.data, retry_after(answer.headers.get("Retry-After")), f"HTTP {answer.status}"
 
     def _authenticate(self) -> Mapping[str, str]:
