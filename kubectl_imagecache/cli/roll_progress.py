@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from shutil import get_terminal_size
 from typing import TextIO
 
-from kubectl_imagecache.core.roll import Evict, Mark, RollEvent, Wait
+from kubectl_imagecache.core.roll import Evict, Mark, Wait
+from kubectl_imagecache.core.roll_event import RollEvent
 
 PASSING = (Wait, Mark, Evict)
 """Steps that are taken again and again: on a terminal they are shown while they last."""

@@ -393,20 +393,3 @@ Action = (
 Step = Action | Wait | Done | Stop
 ClassStep = EditClass | Allow
 """What only the roll of a ComputeClass does."""
-
-
-@dataclass(frozen=True, slots=True)
-class RollEvent:
-    """What happens in a roll, when it happens."""
-
-    at: datetime
-    step: Step | ClassStep | None
-    """What is done now; None: only NOTE is told."""
-    pods_left: int = 0
-    """Pods on the pool that is being emptied that must not go with their nodes."""
-    nodes: Mapping[str, int] = field(default_factory=dict)
-    """Pool -> nodes."""
-    note: str = ""
-    """What went wrong and is tried again."""
-    aside: bool = False
-    """NOTE is of something that is left alone."""

@@ -22,7 +22,6 @@ from kubectl_imagecache.core.roll import (
     Mark,
     Remove,
     Repin,
-    RollEvent,
     RollView,
     Scale,
     Step,
@@ -32,6 +31,7 @@ from kubectl_imagecache.core.roll import (
     Wait,
 )
 from kubectl_imagecache.core.roll_checks import Check
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.core.roll_marks import BACK, CORDONED, DRAINING, MOVED, SCALING, SOAKING
 from kubectl_imagecache.render.text import count, cut, neutral
 

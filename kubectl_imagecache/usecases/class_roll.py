@@ -8,18 +8,8 @@ from kubectl_imagecache.clients.kube.classes import ClassKube
 from kubectl_imagecache.core import class_roll as core
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.errors import Busy, Unavailable
-from kubectl_imagecache.core.roll import (
-    Action,
-    Allow,
-    ClassStep,
-    Done,
-    EditClass,
-    RollEvent,
-    RollPlan,
-    Step,
-    Stop,
-    Wait,
-)
+from kubectl_imagecache.core.roll import Action, Allow, ClassStep, Done, EditClass, RollPlan, Step, Stop, Wait
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.usecases.roll import PATIENCE, QUICK
 from kubectl_imagecache.usecases.roll_act import act
 from kubectl_imagecache.usecases.roll_tools import Interrupted, Run, Stopped, Tools, pause, rest

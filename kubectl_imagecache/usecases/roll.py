@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from kubectl_imagecache.core.errors import Busy, Unavailable
-from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPlan, RollPool, RollView, Step, Stop, Wait
+from kubectl_imagecache.core.roll import Done, Evict, Mark, RollPlan, RollPool, RollView, Step, Stop, Wait
 from kubectl_imagecache.core.roll_decide import decide, goes_back
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.core.roll_gate import bystanders
 from kubectl_imagecache.usecases.roll_act import act
 from kubectl_imagecache.usecases.roll_observe import look

@@ -26,7 +26,6 @@ from kubectl_imagecache.core.roll import (
     Mark,
     Remove,
     Repin,
-    RollEvent,
     RollPlan,
     RollPod,
     RollView,
@@ -35,6 +34,7 @@ from kubectl_imagecache.core.roll import (
     Uncordon,
     Wait,
 )
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.core.roll_look import AGAIN
 from kubectl_imagecache.core.roll_marks import CANARY, CORDONED, MARKS, PROVEN, REMOVING, SCALING, TRYING, UNREADY
 from kubectl_imagecache.core.surge import first_batch, whole_size

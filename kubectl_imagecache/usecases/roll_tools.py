@@ -13,7 +13,8 @@ from kubectl_imagecache.clients.kube.probe import ProbeKube
 from kubectl_imagecache.clients.kube.roll import RollKube
 from kubectl_imagecache.core.clock import LiveClock
 from kubectl_imagecache.core.errors import UserError
-from kubectl_imagecache.core.roll import Blocked, RollEvent
+from kubectl_imagecache.core.roll import Blocked
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.usecases.roll_lock import Lock
 
 THREADS = 12

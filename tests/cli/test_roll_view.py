@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from kubectl_imagecache.cli.roll_progress import Reporter
-from kubectl_imagecache.core.roll import Done, Evict, Mark, RollEvent, RollPod, Step, Wait
+from kubectl_imagecache.core.roll import Done, Evict, Mark, RollPod, Step, Wait
+from kubectl_imagecache.core.roll_event import RollEvent
 
 START = datetime(2026, 1, 15, 9, tzinfo=timezone.utc)
 

@@ -17,7 +17,7 @@ from kubectl_imagecache.clients.kube.roll import RollKube
 from kubectl_imagecache.clients.retry import Pace
 from kubectl_imagecache.clients.target import ClusterTarget
 from kubectl_imagecache.core.pools import DiskImageRef
-from kubectl_imagecache.core.roll import RollEvent
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.sandbox.cloud import Held
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
 from kubectl_imagecache.sandbox.scenarios import shelf

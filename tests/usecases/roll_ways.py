@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_imagecache.core.roll import Done, Evict, Remove, RollEvent, RollPlan
+from kubectl_imagecache.core.roll import Done, Evict, Remove, RollPlan
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.core.surge import Surge
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.usecases.class_roll import roll_class

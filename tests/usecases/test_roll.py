@@ -11,7 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from kubectl_imagecache.core.roll import Delete, Done, Evict, Mark, RollEvent, RollPlan
+from kubectl_imagecache.core.roll import Delete, Done, Evict, Mark, RollPlan
+from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.kube.kubelet import BEHAVIOUR
 from kubectl_imagecache.sandbox.pool_autoscaler import PoolAutoscaler
