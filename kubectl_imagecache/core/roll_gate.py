@@ -26,8 +26,10 @@ def gate(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> 
 
 
 def bystanders(plan: RollPlan, view: RollView, source: RollPool, target: RollPool) -> list[tuple[RollPod, str]]:
-    """Pods that look as if they would stop the roll, with what they have, but that it has not moved."""
-    found = [(pod, why) for pod in _sick(plan, view, source, target) if (why := _trouble(plan, view, pod))]
+    """Pods that wait, or fail on the nodes of the roll, with what they have, but that it has not moved."""
+    ours = {node.name for node in view.nodes}
+    near = [pod for pod in _sick(plan, view, source, target) if not pod.node or pod.node in ours]
+    found = [(pod, why) for pod in near if (why := _trouble(plan, view, pod))]
     moved = _families(view.nodes, MOVED) if found else frozenset()
     return [(pod, why) for pod, why in found if pod.family not in moved]
 

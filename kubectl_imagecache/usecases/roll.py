@@ -75,13 +75,13 @@ def _next(tools: Tools, plan: RollPlan, run: Run) -> tuple[RollPlan, RollView, S
 
 
 def _tell_bystanders(tools: Tools, plan: RollPlan, view: RollView, run: Run) -> None:
-    """Say once of each pod that it is not well, and that the roll goes on all the same."""
+    """Say once of each controller that a pod of its is not well, and that the roll goes on all the same."""
     source, target = _ends(plan, view)
     if not plan.gate or source is None or target is None:
         return
     for pod, why in bystanders(plan, view, source, target):
-        if pod.uid not in run.told:
-            run.told.add(pod.uid)
+        if pod.family not in run.told:
+            run.told.add(pod.family)
             tools.say(RollEvent(view.now, None, note=f"{pod}, which the roll has not moved, {why}", aside=True))
 
 

@@ -70,7 +70,7 @@ class Run:
     read: datetime | None = None
     """When those were read; None: they must be read again."""
     told: set[str] = field(default_factory=set)
-    """UIDs of pods of which was said that the roll has nothing to do with what they have."""
+    """Families of pods of which was said that the roll has nothing to do with what they have."""
     waiting: datetime | None = None
     """Since when it has only waited for pools or nodes."""
 

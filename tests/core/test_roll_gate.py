@@ -89,7 +89,8 @@ def test_pods_of_other_controllers_neither_stop_a_roll_nor_hold_it_up() -> None:
     left = pod("web-6f7-a", "o2", ready=True)
     waiting = pod("api-1-a", owner="api-1", template="1")
     crashing = replace(pod("job-1-a", "n1", owner="job-1", template="1"), trouble="CrashLoopBackOff")
-    seen = view(here, left, waiting, crashing, later_s=1000)
+    far = replace(crashing, name="job-1-b", uid="job-1-b", node="a node of another pool")
+    seen = view(here, left, waiting, crashing, far, later_s=1000)
     assert isinstance(decide(PLAN, seen), Mark)
     assert bystanders(PLAN, seen, WEB, R2) == [
         (waiting, "is still Pending after 900 s"),
