@@ -90,7 +90,8 @@ def answer_bench(flags: Flags, plan: BenchPlan | None, disk_image: str, asked: A
         plan, facts, nodes = _look(connected, plan, disk_image, asked)
         for gap in connected.gaps:
             sys.stderr.write(warning(gap))
-        lines = plan_lines(plan, connected.namespace, facts, nodes, _cost(connected, plan, facts))
+        cells = screen(flags, os.environ, sys.stdout).cells
+        lines = plan_lines(plan, connected.namespace, facts, nodes, _cost(connected, plan, facts), cells)
         if asked.dry_run:
             click.echo("\n".join(lines))
             return 0

@@ -143,15 +143,16 @@ def _compute(project: str, around: Surrounding) -> BuildCompute:
 
 
 def _show(compute: BuildCompute, around: Surrounding, older_than: float, output: str, no_headers: bool) -> list[str]:
+    from kubectl_imagecache.cli.answer import terminal
     from kubectl_imagecache.core.traces import orphaned_builds
     from kubectl_imagecache.render.output import write
-    from kubectl_imagecache.render.screen import Screen
     from kubectl_imagecache.render.traces import traces_view
     from kubectl_imagecache.usecases.traces import traces
 
     found = traces(compute)
     now = around.clock.now()
     orphans = orphaned_builds(found, now, timedelta(seconds=older_than))
-    screen = Screen(headers=not no_headers, wide=output == "wide")
+    screen = terminal(output, os.environ, sys.stdout, headers=not no_headers)
     sys.stdout.write(write(traces_view(found, orphans, now, compute.project), output, screen))
+    sys.stdout.flush()
     return orphans

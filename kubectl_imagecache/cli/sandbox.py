@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from kubectl_imagecache.cli.options import Command, Option, Scenario
@@ -159,11 +162,14 @@ def list_() -> None:
     Examples:
       {program} sandbox list
     """
+    from kubectl_imagecache.cli.answer import terminal
+    from kubectl_imagecache.render.text import wrapped
     from kubectl_imagecache.sandbox.scenarios import SCENARIOS
 
-    width = max(map(len, SCENARIOS))
+    width = max(map(len, SCENARIOS)) + 2
+    cells = terminal("table", os.environ, sys.stdout).cells
     for name, shows in SCENARIOS.items():
-        click.echo(f"{name:{width}}  {shows}")
+        click.echo("\n".join(wrapped(shows, f"{name:{width}}", " " * width, cells)))
 
 
 def _program(ctx: click.Context) -> str:

@@ -8,13 +8,18 @@ from kubectl_imagecache.core.bench import BenchNode, BenchPlan
 from kubectl_imagecache.core.bench_cost import BenchCost
 from kubectl_imagecache.core.bench_pools import Difference, PoolFacts
 from kubectl_imagecache.render.bench import difference_line, facts_line
-from kubectl_imagecache.render.text import count, neutral
+from kubectl_imagecache.render.text import count, neutral, wrapped
 
 
 def plan_lines(
-    plan: BenchPlan, namespace: str, facts: Sequence[PoolFacts], nodes: Sequence[BenchNode], cost: BenchCost | None
+    plan: BenchPlan,
+    namespace: str,
+    facts: Sequence[PoolFacts],
+    nodes: Sequence[BenchNode],
+    cost: BenchCost | None,
+    cells: int | None,
 ) -> list[str]:
-    """PLAN in sentences; COST of the pools that it makes, None if it makes none."""
+    """PLAN in sentences, lines of at most CELLS; COST of the pools that it makes, None if it makes none."""
     rounds = f" in each of {plan.repeat} rounds" if plan.repeat > 1 else ""
     where = "pool that it makes" if plan.make_pools else "pool"
     lines = [f"pulls {plan.image} on {count(plan.nodes, 'fresh node')} of each {where}{rounds}"]
@@ -23,7 +28,13 @@ def plan_lines(
     else:
         lines += [line for pool in facts for line in _pool(plan, pool, nodes)]
     lines.append(f"makes one small pod at a time in the namespace {namespace}, and removes each")
-    return [neutral(line) for line in lines]
+    return [part for line in lines for part in _wrapped(neutral(line), cells)]
+
+
+def _wrapped(line: str, cells: int | None) -> list[str]:
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    return wrapped(text, indent, f"{indent}    ", cells)
 
 
 def _pool(plan: BenchPlan, pool: PoolFacts, nodes: Sequence[BenchNode]) -> Iterator[str]:

@@ -84,9 +84,15 @@ def _notes(plan: BuildPlan, warnings: tuple[str, ...], screen: Screen) -> list[s
         f" {'an' if vm.external_ip else 'no'} external IP; gone after {duration(vm.timeout_s)} at the latest.",
         f"Costs about ${estimate.build:.2f} once and ${estimate.image_month:.2f} a month for the disk image"
         + (f", ${estimate.nodes_month:.2f} a month for {count(plan.nodes, 'node')}" if plan.nodes else "")
-        + f" (at stated prices: ${prices.vm_hour:g} an hour; ${prices.disk_gib_month:g}, ${prices.image_gib_month:g},"
-        f" and ${prices.node_disk_gib_month:g} a GiB and month for build disk, disk image and node disk; --price).",
+        + f" (at stated prices: {dollars(prices.vm_hour)} an hour; {dollars(prices.disk_gib_month)},"
+        f" {dollars(prices.image_gib_month)} and {dollars(prices.node_disk_gib_month)} a GiB and month for build disk,"
+        " disk image and node disk; --price).",
         f"Plan {plan.hash[:12]}.",
         *(f"Note: {warning}." for warning in warnings),
     ]
     return ["", *(part for line in lines for part in wrapped(neutral(line), "", "  ", screen.cells))]
+
+
+def dollars(price: float) -> str:
+    """A price as people write it: $0.10, $0.134."""
+    return f"${price:.2f}" if price == round(price, 2) else f"${price:g}"

@@ -67,4 +67,5 @@ def _row(trace: Trace, orphan: bool, now: datetime) -> tuple[Cell, ...]:
 def _notes(left: Sequence[Trace], screen: Screen) -> list[str]:
     if not left:
         return []
-    return ["", f"{count(len(left), 'orphan')}: `{screen.program} disks sweep` removes them."]
+    it = "it" if len(left) == 1 else "them"
+    return ["", f"{count(len(left), 'orphan')}: `{screen.program} disks sweep --yes` removes {it}."]

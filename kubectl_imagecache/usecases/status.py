@@ -227,7 +227,7 @@ def _look_up(
 ) -> tuple[Known, tuple[Gap, ...]]:
     if not wanted or registry is None:
         return Known({}, kube.sizes), ()
-    say(f"asking registries about {len(wanted)} container images")
+    say(f"asking registries about {len(wanted)} container image{'' if len(wanted) == 1 else 's'}")
     answers = dict(registry(wanted))
     # A digest that is a config's, or is gone from the registry, may still be what the tag means.
     again = [

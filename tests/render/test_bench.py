@@ -95,7 +95,7 @@ def test_facts_are_one_line_and_unknown_ones_are_called_so() -> None:
 
 def test_a_plan_says_what_it_makes_what_that_costs_and_what_it_takes_away() -> None:
     plan = replace(PLAN, pools=(), make_pools=True, like="plain", disk_image=DiskImageRef("p", "models-1"), repeat=2)
-    assert plan_lines(plan, "lab", (PLAIN,), (), BenchCost(3, 12, 0.75, 4.5)) == [
+    assert plan_lines(plan, "lab", (PLAIN,), (), BenchCost(3, 12, 0.75, 4.5), None) == [
         "pulls docker.io/library/nginx:1 on 2 fresh nodes of each pool that it makes in each of 2 rounds",
         "  copies of plain: n2-standard-8, pd-balanced 100 GB, z-a, GKE's default parallel pulls, registry only",
         "creates three node pools: registry only, image streaming, cache disk models-1; and deletes them afterwards",
@@ -106,7 +106,7 @@ def test_a_plan_says_what_it_makes_what_that_costs_and_what_it_takes_away() -> N
 
 def test_a_plan_says_which_nodes_may_be_fresh() -> None:
     nodes = (BenchNode("a", "plain"), BenchNode("b", "plain", has_image=True), BenchNode("c", "plain", usable=False))
-    lines = plan_lines(replace(PLAN, scale_up=True), "lab", (PLAIN,), nodes, None)
+    lines = plan_lines(replace(PLAN, scale_up=True), "lab", (PLAIN,), nodes, None, None)
     assert (
         lines[2] == "    3 nodes, 1 that may be fresh, 1 with the image, skipped, the autoscaler is to bring the rest"
     )
