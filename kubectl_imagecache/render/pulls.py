@@ -63,7 +63,8 @@ def pulls_view(report: PullReport) -> View:
 
 def group_table(found: Sequence[Group], by: By, name: ImageName) -> Table:
     """A row for each group of FOUND."""
-    first = Column(TITLES[by], by.value, least=16, keep_end=by is By.IMAGE)
+    # Their ends tell images and nodes apart.
+    first = Column(TITLES[by], by.value, least=16, keep_end=by in (By.IMAGE, By.NODE))
     return Table((first, *_COLUMNS), tuple(_row(group, by, name) for group in found))
 
 

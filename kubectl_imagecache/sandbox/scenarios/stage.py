@@ -111,7 +111,8 @@ def add_disk_image(stage: Stage, spec: DiskImageSpec) -> None:
     if spec.description is not None:
         image["description"] = spec.description
     elif spec.recorded:
-        headline = f"{len(cached)} container image{'' if len(cached) == 1 else 's'} for GKE nodes ({spec.arch}), built {now:%Y-%m-%d}."
+        images = "container image" if len(cached) == 1 else "container images"
+        headline = f"{len(cached)} {images} for GKE nodes ({spec.arch}), built {now:%Y-%m-%d}."
         image["description"] = record.pack(contents, headline).description
         image["labels"] = record.labels(contents, build=f"b-{spec.name}"[:63], arch=spec.arch)
     stage.cloud.add_image(
