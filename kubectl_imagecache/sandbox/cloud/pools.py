@@ -97,6 +97,7 @@ def _check(state: State, cluster: Json, path: str, pool: Json) -> None:
         )
     if state.find(path) is not None:
         raise ApiError(409, f"Already exists: {spelled(path)}.")
+    _check_limits(pool.get("autoscaling") or {})
     config = pool.get("config", {})
     if any(taint.get("key") == _GVISOR for taint in config.get("taints") or ()):
         raise ApiError(400, f'Node taints with key "{_GVISOR}" are managed by GKE and must not be manually specified.')
@@ -110,6 +111,20 @@ def _check(state: State, cluster: Json, path: str, pool: Json) -> None:
     for zone in pool.get("locations", []):
         if zone not in state.collection(f"projects/{state.project}/zones") or not zone.startswith(f"{region}-"):
             raise ApiError(400, f'Location "{zone}" is not in region "{region}" of the cluster.')
+
+
+def _check_limits(autoscaling: Json) -> None:
+    """Raise ApiError 400 for limits that GKE refuses: the least above the most, or of both kinds."""
+    if not autoscaling.get("enabled"):
+        return
+    a_zone, in_all = (
+        [int(autoscaling.get(name) or 0) for name in names]
+        for names in (("minNodeCount", "maxNodeCount"), ("totalMinNodeCount", "totalMaxNodeCount"))
+    )
+    if a_zone[0] > a_zone[1] or in_all[0] > in_all[1]:
+        raise ApiError(400, "Autoscaling: the minimum number of nodes must not be above the maximum.")
+    if any(a_zone) and any(in_all):
+        raise ApiError(400, "Autoscaling: limits a zone and in total exclude each other.")
 
 
 def place(state: State, cluster_path: str, pool: Json, status: str, label_prefix: str = RESTRICTED) -> None:
@@ -263,6 +278,7 @@ def _set_size(state: State, call: Call) -> Json:
 def _set_autoscaling(state: State, call: Call) -> Json:
     cluster_path, path, pool = _change(state, call, "setAutoscaling")
     wanted = named({"autoscaling": call.body.get("autoscaling", {})})["autoscaling"]
+    _check_limits(wanted)
     steps = _settle(state, pool, autoscaling={"enabled": False} | wanted if wanted.get("enabled") else {})
     return begin(state, cluster_path, "SET_NODE_POOL_SIZE", path, steps)
 

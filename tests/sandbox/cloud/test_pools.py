@@ -304,3 +304,28 @@ def test_cluster_with_a_bad_pool_is_not_begun(sandbox: CloudSandbox) -> None:
 
     assert sandbox.gke("POST", "locations/us-central1-b/clusters", {"cluster": wanted})[0] == 400
     assert sandbox.gke("GET", "locations/us-central1-b/clusters/new")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"enabled": True, "minNodeCount": 6, "maxNodeCount": 5},
+        {"enabled": True, "totalMinNodeCount": 6, "totalMaxNodeCount": 5},
+        {"enabled": True, "maxNodeCount": 5, "totalMaxNodeCount": 9},
+    ],
+)
+def test_limits_that_exclude_each_other_are_refused(sandbox: CloudSandbox, limits: dict[str, Any]) -> None:
+    sandbox.cloud.add_pool("demo", pool())
+    assert sandbox.gke("POST", f"{POOLS}/web:setAutoscaling", {"autoscaling": limits})[0] == 400
+    assert sandbox.gke("POST", POOLS, {"nodePool": pool() | {"name": "two", "autoscaling": limits}})[0] == 400
+
+
+def test_gvisor_nodes_get_their_taint_from_gke_and_from_nobody_else(sandbox: CloudSandbox) -> None:
+    sandboxed = pool(sandboxConfig={"type": "GVISOR"})
+    sandbox.cloud.add_pool("demo", sandboxed)
+    found = sandbox.gke("GET", f"{POOLS}/web")[1]["config"]
+    assert [taint["key"] for taint in found["taints"]] == ["sandbox.gke.io/runtime"]
+    assert found["labels"]["sandbox.gke.io/runtime"] == "gvisor"
+    given = pool(sandboxConfig={"type": "GVISOR"}, taints=found["taints"]) | {"name": "two"}
+    status, said = sandbox.gke("POST", POOLS, {"nodePool": given})
+    assert (status, "managed by GKE and must not be manually specified" in str(said)) == (400, True)
