@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from kubectl_imagecache.core.bench import BenchNode, BenchPlan, MadePool
 from kubectl_imagecache.core.pools import DiskImageRef, Taint
-from kubectl_imagecache.core.roll_pool import OUTPUT_ONLY
+from kubectl_imagecache.core.roll_pool import copied
 
 RUN_LABEL = "imagecache-bench-run"
 """Resource label (config.resourceLabels) of a pool that a bench made: the run's id."""
@@ -183,34 +182,24 @@ def pool_json(
     What tells the ways apart is set: image streaming and the cache disk. It is not autoscaled.
     """
     way = name.rpartition("-")[2]
-    made: dict[str, Any] = copy.deepcopy({key: value for key, value in like.items() if key not in OUTPUT_ONLY})
+    made = copied(like, "imagecache-")
     for field in ("autoscaling", "placementPolicy", "queuedProvisioning", "initialNodeCount", "version"):
         made.pop(field, None)
     made |= {"name": name, "initialNodeCount": plan.wanted}
     if made.get("locations"):
         made["locations"] = sorted(made["locations"])[:1]
-    config: dict[str, Any] = made.setdefault("config", {})
-    for field in ("effectiveCgroupMode", "secondaryBootDisks", "reservationAffinity"):
+    config: dict[str, Any] = made["config"]
+    for field in ("secondaryBootDisks", "reservationAffinity"):
         config.pop(field, None)
     config["gcfsConfig"] = {"enabled": way != "registry"}
     if way == "disk" and plan.disk_image is not None:
         config["secondaryBootDisks"] = [{"diskImage": str(plan.disk_image), "mode": "CONTAINER_IMAGE_CACHE"}]
-    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith("imagecache-")}
     ours = {
         RUN_LABEL: run,
         NAMESPACE_LABEL: namespace,
         EXPIRES_LABEL: str(int(expires.astimezone(timezone.utc).timestamp())),
     }
-    config["resourceLabels"] = {**kept, **ours}
-    network = made.get("networkConfig")
-    if isinstance(network, dict):
-        for field in ("podIpv4RangeUtilization", "networkTierConfig"):
-            network.pop(field, None)
-        network["createPodRange"] = False
-        if network.get("podRange"):
-            network.pop("podIpv4CidrBlock", None)
-    if isinstance(made.get("management"), dict):
-        made["management"].pop("upgradeOptions", None)
+    config["resourceLabels"] |= ours
     return made
 
 

@@ -188,6 +188,32 @@ def lasting(pool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**pool, "autoscaling": scaling_json(origin.scaling)}
 
 
+def copied(pool: Mapping[str, Any], ours: str) -> dict[str, Any]:
+    """POOL, in GKE's JSON, as a call that creates another like it may send it: without what only GKE writes.
+
+    OURS is how resource labels begin that are not the copy's, either.
+    """
+    made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in OUTPUT_ONLY})
+    config: dict[str, Any] = made.setdefault("config", {})
+    config.pop("effectiveCgroupMode", None)
+    if config.get("sandboxConfig"):
+        config.update(_without(config, GVISOR))
+    # GKE adds its own to every pool (https://cloud.google.com/kubernetes-engine/docs/how-to/creating-managing-labels).
+    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith((ours, "goog-gke-"))}
+    config["resourceLabels"] = kept
+    network = made.get("networkConfig")
+    if isinstance(network, dict):
+        for field in ("podIpv4RangeUtilization", "networkTierConfig"):
+            network.pop(field, None)
+        network["createPodRange"] = False
+        if network.get("podRange"):
+            network.pop("podIpv4CidrBlock", None)  # The range's name says it; both are refused.
+    management = made.get("management")
+    if isinstance(management, dict):
+        management.pop("upgradeOptions", None)
+    return made
+
+
 def clone(
     pool: Mapping[str, Any],
     name: str,
@@ -203,21 +229,15 @@ def clone(
     are those that GKE still offers (None: not known), without which the version is left to GKE. Fields that this
     program doesn't know are kept. POOL must have instance groups.
     """
-    made: dict[str, Any] = copy.deepcopy({key: value for key, value in pool.items() if key not in OUTPUT_ONLY})
+    made = copied(pool, PREFIX)
     made["name"] = name
     made["initialNodeCount"] = per_zone
     if versions is not None and made.get("version") not in versions:
         made.pop("version", None)
-    config: dict[str, Any] = made.setdefault("config", {})
-    config.pop("effectiveCgroupMode", None)
+    config: dict[str, Any] = made["config"]
     disks = [disk for disk in config.get("secondaryBootDisks") or [] if disk.get("mode") != "CONTAINER_IMAGE_CACHE"]
     config["secondaryBootDisks"] = [*disks, {"diskImage": str(disk), "mode": "CONTAINER_IMAGE_CACHE"}]
     config["gcfsConfig"] = {**(config.get("gcfsConfig") or {}), "enabled": True}
-    # GKE adds its own to every pool (https://cloud.google.com/kubernetes-engine/docs/how-to/creating-managing-labels).
-    theirs = (PREFIX, "goog-gke-")
-    kept = {k: v for k, v in (config.get("resourceLabels") or {}).items() if not k.startswith(theirs)}
-    if config.get("sandboxConfig"):
-        config.update(_without(config, GVISOR))
     zones = len(made.get("locations") or ()) or 1
     nodes, surge = batches or (per_zone * zones, 0)
     origin = Origin(str(pool["name"]), groups_of(pool)[0], scaling_of(pool), now, nodes, surge)
@@ -225,15 +245,5 @@ def clone(
         made.pop("autoscaling", None)  # Its limits come back when all nodes are there: until then we size it.
     elif origin.scaling.enabled:
         made["autoscaling"] = {**made["autoscaling"], **scaling_json(held(origin, zones))}
-    config["resourceLabels"] = {**kept, **labels(origin)}
-    network = made.get("networkConfig")
-    if isinstance(network, dict):
-        for field in ("podIpv4RangeUtilization", "networkTierConfig"):
-            network.pop(field, None)
-        network["createPodRange"] = False
-        if network.get("podRange"):
-            network.pop("podIpv4CidrBlock", None)  # The range's name says it; both are refused.
-    management = made.get("management")
-    if isinstance(management, dict):
-        management.pop("upgradeOptions", None)
+    config["resourceLabels"] = {**config["resourceLabels"], **labels(origin)}
     return made
