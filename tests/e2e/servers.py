@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import urllib3
 import yaml
 
+from kubectl_imagecache.sandbox.clock import VirtualClock
 from kubectl_imagecache.sandbox.http import Service, World
 from kubectl_imagecache.sandbox.kube.cluster import KubeCluster
 
@@ -88,7 +90,7 @@ class NoImages:
 
 @contextmanager
 def sandbox(folder: Path) -> Iterator[Server]:
-    world = World()
+    world = World(VirtualClock(datetime.now(timezone.utc)))  # What runs the tests' commands has this time, too.
     cluster = KubeCluster(world, NoImages())
     service = Service("kube", world, cluster.handle, cluster.error)
     service.start()
