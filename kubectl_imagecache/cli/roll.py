@@ -220,6 +220,7 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     from kubectl_imagecache.core.views import Gap
     from kubectl_imagecache.usecases.roll import observe
     from kubectl_imagecache.usecases.roll_lock import Lock
+    from kubectl_imagecache.usecases.roll_observe import no_pool
     from kubectl_imagecache.usecases.roll_tools import Tools
 
     clock = work_clock(env)
@@ -244,7 +245,10 @@ def run_with(flags: Flags, plan: RollPlan, disk_image: str, choice: Choice, env:
     if choice.emit:
         return _emit(tools, plan, choice.emit)
     if choice.show:
-        return _show(plan, observe(tools, plan), choice)
+        view = observe(tools, plan)
+        if view.old is None and view.new is None:
+            raise no_pool(plan.pool, tools.gke.cluster())
+        return _show(plan, view, choice)
     with_preflight = choice.dry_run or (not plan.back and observe(tools, plan).new is None)
     if with_preflight and not _fit(tools, Compute(google), plan, choice):
         return 5

@@ -159,9 +159,10 @@ def status_lines(view: RollView, step: Step | ClassStep, back: bool) -> list[tup
             continue
         nodes = [node for node in view.nodes if node.pool == pool.name]
         on = {node.name for node in nodes}
-        left = sum(1 for pod in view.pods if pod.node in on and not pod.stays)
         ready, shut = sum(node.ready for node in nodes), sum(node.cordoned for node in nodes)
-        counts = f"{len(nodes)} nodes, {ready} Ready, {shut} cordoned, {left} pods"
+        counts = f"{len(nodes)} nodes, {ready} Ready, {shut} cordoned"
+        if view.old is not None and view.new is not None:  # Else pods were not looked at.
+            counts += f", {sum(1 for pod in view.pods if pod.node in on and not pod.stays)} pods"
         disks = ", ".join(disk.name for disk in pool.disks) or "no cache disk"
         lines.append((role, f"{pool.name}: {pool.status}, {disks}, {counts}"))
     origin = view.new.origin if view.new else None

@@ -8,6 +8,7 @@ from kubectl_imagecache.core.clock import Clock
 from kubectl_imagecache.core.emit import Replacement
 from kubectl_imagecache.core.errors import BadUsage, NotFound
 from kubectl_imagecache.core.pools import DiskImageRef
+from kubectl_imagecache.usecases.roll_observe import no_pool
 
 
 def replacement(gke: RollGke, clock: Clock, pool: str, disk: DiskImageRef | None) -> Replacement:
@@ -17,7 +18,8 @@ def replacement(gke: RollGke, clock: Clock, pool: str, disk: DiskImageRef | None
     clients raise.
     """
     target = gke.target
-    pools = {str(found.get("name")): found for found in gke.cluster().get("nodePools") or ()}
+    cluster = gke.cluster()
+    pools = {str(found.get("name")): found for found in cluster.get("nodePools") or ()}
     made = names.successors(pools, pool)
     if made:
         found = pools[made[-1]]
@@ -28,7 +30,7 @@ def replacement(gke: RollGke, clock: Clock, pool: str, disk: DiskImageRef | None
         lasting = names.lasting(found)
         return Replacement(target.project, target.location, target.name, pool, lasting, kept, exists=True)
     if pool not in pools:
-        raise NotFound(f"there is no node pool {pool}", f"there are {', '.join(pools) or 'none at all'}")
+        raise no_pool(pool, cluster)
     if disk is None:
         raise BadUsage(f"no roll of {pool} is under way, so its next disk image is not known", "name it: --disk-image")
     old = pools[pool]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -43,6 +43,12 @@ def look(tools: Tools, plan: RollPlan, run: Run, fresh: bool) -> RollView:
     alive = {pod.uid for pod in pods}
     run.blocked = {uid: held for uid, held in run.blocked.items() if uid in alive}
     return replace(view, pins=_pins(tools, plan, view) if fresh else (), blocked=dict(run.blocked))
+
+
+def no_pool(name: str, cluster: Mapping[str, Any]) -> NotFound:
+    """For a pool NAME that CLUSTER, GKE's JSON, does not have."""
+    known = ", ".join(str(pool.get("name")) for pool in cluster.get("nodePools") or ())
+    return NotFound(f"there is no node pool {name}", f"there are {known or 'none at all'}")
 
 
 def _sized(tools: Tools, run: Run, pool: RollPool) -> RollPool:

@@ -11,14 +11,14 @@ from kubectl_imagecache.clients.gke import cluster_of
 from kubectl_imagecache.clients.gke_roll import roll_pool
 from kubectl_imagecache.clients.kube.roll_wire import Budget as WireBudget
 from kubectl_imagecache.core import roll_preflight as core
-from kubectl_imagecache.core.errors import NotFound, UserError
+from kubectl_imagecache.core.errors import UserError
 from kubectl_imagecache.core.pins import Pin
 from kubectl_imagecache.core.pools import DiskImage, DiskImageRef
 from kubectl_imagecache.core.roll import RollNode, RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check
 from kubectl_imagecache.core.roll_decide import selects
 from kubectl_imagecache.core.roll_pool import successor
-from kubectl_imagecache.usecases.roll_observe import untold_pins
+from kubectl_imagecache.usecases.roll_observe import no_pool, untold_pins
 from kubectl_imagecache.usecases.roll_room import room
 from kubectl_imagecache.usecases.roll_tools import Tools
 
@@ -45,8 +45,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
     cluster = tools.gke.cluster()
     raw = next((pool for pool in cluster.get("nodePools") or () if pool.get("name") == plan.pool), None)
     if raw is None:
-        known = ", ".join(str(pool.get("name")) for pool in cluster.get("nodePools") or ())
-        raise NotFound(f"there is no node pool {plan.pool}", f"there are {known}")
+        raise no_pool(plan.pool, cluster)
     project = tools.gke.target.project
     pool = next(p for p in cluster_of(cluster, "GKE", project).pools if p.name == plan.pool)
     disk = compute.disk_image(plan.disk)

@@ -187,6 +187,14 @@ def test_ctrl_c_ends_between_two_steps_and_says_how_to_go_on_or_back(sandbox: Sa
     assert state_of(sandbox) == AS_IT_WAS
 
 
+def test_status_counts_no_pods_before_a_roll_and_knows_the_pools_there_are(sandbox: Sandbox, tmp_path: Path) -> None:
+    stage(sandbox)
+    code, out, _ = run(sandbox, tmp_path, "web", "--status")
+    assert (code, out.splitlines()[0]) == (0, "old pool:   web: RUNNING, cache-1, 2 nodes, 2 Ready, 0 cordoned")
+    code, _, err = run(sandbox, tmp_path, "wbe", "--status")
+    assert (code, err) == (1, "error: there is no node pool wbe\nhint: there are default-pool, web\n")
+
+
 def test_events_are_a_line_of_json_each(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox)
     code, out, err = run(sandbox, tmp_path, *ROLL, "-o", "json")
