@@ -282,9 +282,11 @@ def _fit(tools: Any, compute: Any, plan: RollPlan, choice: Choice) -> bool:
 
 def fits(checks: Sequence[Check], choice: Choice) -> bool:
     """Print the checklist; whether nothing in it refuses."""
+    from kubectl_imagecache.cli.answer import terminal
     from kubectl_imagecache.render.roll import checks_json, checks_text
 
-    sys.stdout.write(checks_json(checks) if choice.json else checks_text(checks))
+    cells = terminal("", os.environ, sys.stdout).cells
+    sys.stdout.write(checks_json(checks) if choice.json else checks_text(checks, cells))
     sys.stdout.flush()
     refused = [check.name for check in checks if check.result is Result.REFUSE]
     if refused and not choice.json:

@@ -33,7 +33,7 @@ from kubectl_imagecache.core.roll import (
 from kubectl_imagecache.core.roll_checks import Check
 from kubectl_imagecache.core.roll_event import RollEvent
 from kubectl_imagecache.core.roll_marks import BACK, CORDONED, DRAINING, MOVED, SCALING, SOAKING
-from kubectl_imagecache.render.text import count, cut, neutral
+from kubectl_imagecache.render.text import count, cut, neutral, wrapped
 
 _MARKS = {
     DRAINING: "empty {}",
@@ -47,13 +47,14 @@ MOST = 4
 """Names in one line."""
 
 
-def checks_text(checks: Sequence[Check]) -> str:
-    """The checklist, a line a check, what is meant beneath."""
+def checks_text(checks: Sequence[Check], cells: int | None = None) -> str:
+    """The checklist for a screen of CELLS (None: no screen), what is meant beneath each check."""
     lines: list[str] = []
     for check in checks:
-        lines.append(f"{check.result.value:<7} {check.name + ':':<24} {check.text}")
-        lines += [f"{'':<8}{detail}" for detail in check.details]
-    return "".join(f"{neutral(line)}\n" for line in lines)
+        lines += wrapped(neutral(check.text), f"{check.result.value:<7} {check.name + ':':<24} ", " " * 33, cells)
+        # What can be pasted stays in one line.
+        lines += [f"{'':<8}{neutral(detail)}" for detail in check.details]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def checks_json(checks: Sequence[Check]) -> str:
