@@ -85,7 +85,7 @@ def test_a_dry_run_says_size_time_resources_and_cost(program: Program) -> None:
         "Saves ",
         "(e2-standard-4, spot) in europe-west4-a",
         "Costs about $",
-        "at stated prices: $2 an hour",
+        "at stated prices: $2.00 an hour",
         "Plan ",
     ):
         assert part in found.stdout
