@@ -69,6 +69,7 @@ def build(sandbox: Sandbox, nodes: int, pods: int, latency_s: float) -> None:
         workload = Workload(f"service-{number:03}", IMAGES, "", count, team, cpu="100m")
         owner = replica_set(stage, workload, {ENDS_AFTER: f"{latency_s:g}"})
         pod = running_pod(stage, workload, owner)
+        pod["spec"]["terminationGracePeriodSeconds"] = math.ceil(latency_s) + 5  # A pod's grace would cut it short.
         first = number * nodes // SERVICES  # So that every node has as many pods.
         stage.kube.add_bulk_pods(pod, placements(owner["metadata"]["name"], count, names[first:] + names[:first]))
         about = {"name": workload.name, "namespace": team}
