@@ -149,6 +149,18 @@ def test_a_budget_that_allows_nothing_is_waited_for_and_one_that_allows_is_not_a
     assert found.metadata.name == "front"
 
 
+def test_a_budget_with_too_many_evictions_to_confirm_is_waited_for_and_no_lack_of_permission(
+    server: Server, kube: RollKube
+) -> None:
+    path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets/front/status"
+    allow(server, 1)
+    many: dict[str, str | None] = {f"gone-{number}": "2026-01-15T09:00:00Z" for number in range(2001)}
+    server.send("PATCH", path, {"status": {"disruptedPods": many}})
+    answer = kube.evict(named(kube, "front-2"))
+    assert (answer.done, "DisruptedPods map too big" in answer.why) == (False, True)
+    server.send("PATCH", path, {"status": {"disruptedPods": dict.fromkeys(many)}})
+
+
 def test_a_pod_with_two_budgets_is_left_for_their_owner(server: Server, kube: RollKube) -> None:
     path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "front"}}}

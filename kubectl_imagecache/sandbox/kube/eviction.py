@@ -12,6 +12,8 @@ from kubectl_imagecache.sandbox.kube.selectors import label_selector
 from kubectl_imagecache.sandbox.kube.status import ApiError, success
 from kubectl_imagecache.sandbox.kube.store import Entry, Store
 
+_MOST_DISRUPTED = 2000
+"""MaxDisruptedPodSize of the real server's eviction.go."""
 Size = Callable[[str], int]
 """How many pods the controller with a UID should have."""
 
@@ -85,6 +87,9 @@ def _spend(objects: Objects, entry: Entry, size: Size, dry_run: bool) -> None:
     if not budgets:
         return
     pdb = budgets[0]
+    if len((pdb.get("status") or {}).get("disruptedPods") or ()) > _MOST_DISRUPTED:
+        why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise ApiError(403, f'poddisruptionbudget.policy "{pdb["metadata"]["name"]}" is forbidden: {why}')
     counts = health(store, pdb, size)
     if not entry.pod.ready:
         policy = pdb["spec"].get("unhealthyPodEvictionPolicy", "IfHealthyBudget")
