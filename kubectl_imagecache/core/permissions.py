@@ -19,46 +19,34 @@ class Grant:
     permissions: tuple[str, ...]
 
 
+_VM = (
+    "compute.disks.create",
+    "compute.disks.setLabels",
+    "compute.images.get",
+    "compute.instances.create",
+    "compute.instances.delete",
+    "compute.instances.get",
+    "compute.instances.getSerialPortOutput",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
+    "compute.subnetworks.use",
+    "compute.zoneOperations.get",
+)
+"""To make a VM with a disk beside it, to watch it and to delete it."""
 BUILD = Grant(
     INSTANCE_ADMIN,
     (
-        "compute.disks.create",
-        "compute.disks.setLabels",
+        *_VM,
         "compute.disks.useReadOnly",
         "compute.globalOperations.get",
         "compute.images.create",
-        "compute.images.get",
         "compute.images.setLabels",
         "compute.images.update",
-        "compute.instances.create",
-        "compute.instances.delete",
-        "compute.instances.get",
-        "compute.instances.getSerialPortOutput",
-        "compute.instances.setLabels",
-        "compute.instances.setMetadata",
         "compute.instances.stop",
-        "compute.subnetworks.use",
-        "compute.zoneOperations.get",
     ),
 )
 """What a build does; `rebuild` asks beforehand whether the caller has it."""
-READ = Grant(
-    INSTANCE_ADMIN,
-    (
-        "compute.disks.create",
-        "compute.disks.setLabels",
-        "compute.images.get",
-        "compute.images.useReadOnly",
-        "compute.instances.create",
-        "compute.instances.delete",
-        "compute.instances.get",
-        "compute.instances.getSerialPortOutput",
-        "compute.instances.setLabels",
-        "compute.instances.setMetadata",
-        "compute.subnetworks.use",
-        "compute.zoneOperations.get",
-    ),
-)
+READ = Grant(INSTANCE_ADMIN, (*_VM, "compute.images.useReadOnly"))
 """What a reading of a disk image does, on a VM of its own; `inspect` and `verify` ask beforehand."""
 ADOPT = Grant(STORAGE_ADMIN, ("compute.globalOperations.get", "compute.images.setLabels", "compute.images.update"))
 """What writing a record to a disk image does; `inspect --adopt` asks beforehand."""

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -12,11 +13,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
-from kubectl_imagecache.sandbox.faults import Fault
 from kubectl_imagecache.sandbox.scenarios.pulls import DISK, MODEL_SERVER
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from tests.cli.conftest import Program, start
-from tests.cli.test_roll import KillAt
+from tests.cli.killing import KillAt, struck
 from tests.schemas import whole
 
 POOLS = ("--pool", "plain", "--pool", "streaming", "--pool", "cached")
@@ -190,10 +190,8 @@ def test_a_pull_that_never_ends_is_given_up_after_its_time(sandbox: Sandbox, tmp
 class KillAtChange(KillAt):
     """Kills at the Nth request that changes something: between two of these the cluster is the same."""
 
-    def strike(self, service: str, method: str, target: str) -> Fault | None:
-        if (method == "GET" and not ALL) or "/_sandbox/" in target:
-            return None
-        return super().strike(service, method, target)
+    def counts(self, service: str, method: str, target: str) -> bool:
+        return (ALL or method != "GET") and "/_sandbox/" not in target
 
 
 # Every change, before and after it is done, with BENCH_KILL_STRIDE=1; every request besides with BENCH_KILL_ALL=1.
@@ -209,16 +207,12 @@ def test_killed_at_every_change_in_turn_a_second_run_goes_on_and_leaves_nothing(
         # Odd moments are before a change, even ones after it.
         number, performed = (moment + 1) // 2, moment % 2 == 0
         with Sandbox(Settings("bench")) as sandbox:
-            faults = sandbox.world.faults = KillAtChange(number=number, performed=performed)
-            process = begin(sandbox, tmp_path, *args)
-            with sandbox.world.lock:
-                faults.pid = process.pid
-            process.communicate(timeout=300)
-            if process.returncode == 0:
+            killer = KillAtChange(number=number, performed=performed)
+            ended = struck(sandbox, killer, partial(begin, sandbox, tmp_path, *args))
+            if ended == 0:
                 break
-            assert process.returncode == -signal.SIGKILL
+            assert ended == -signal.SIGKILL
             killed += 1
-            faults.pid = 0
             go_on(sandbox, tmp_path, args, moment, swept=killed % 3 == 0)
             print(f"killed at moment {moment}, {number} requests", flush=True)
         moment += stride
@@ -249,12 +243,7 @@ def test_a_sweep_leaves_alone_what_somebody_works_on(sandbox: Sandbox, tmp_path:
 
 def kill_one(sandbox: Sandbox, home: Path) -> None:
     """Begin a run, and kill it in its midst."""
-    faults = sandbox.world.faults = KillAt(number=40, performed=True)
-    process = begin(sandbox, home, *TWO)
-    with sandbox.world.lock:
-        faults.pid = process.pid
-    process.communicate(timeout=60)
-    faults.pid = 0
+    assert struck(sandbox, KillAt(number=40), lambda: begin(sandbox, home, *TWO)) == -signal.SIGKILL
 
 
 def test_a_run_that_asks_for_something_else_is_swept_and_not_gone_on_with(sandbox: Sandbox, tmp_path: Path) -> None:

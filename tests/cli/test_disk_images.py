@@ -170,7 +170,7 @@ def test_a_gc_that_was_killed_anywhere_is_ended_by_another(program: Program) -> 
         for at in range(1, 10):
             add(sandbox, "web-a", 10)
             add_over(sandbox, "web-b", description=stored_record(sandbox, "web-b"))
-            ended = run_killed(program, sandbox, Killer(at=at), "disks", "gc", "--keep", "1", "--yes")
+            ended = run_killed(program, sandbox, Killer(number=at), "disks", "gc", "--keep", "1", "--yes")
             sandbox.world.faults = faults
             again = program.imagecache("disks", "gc", "--keep", "1", "--yes", **env)
             assert again.returncode == 0, again.stderr

@@ -12,7 +12,7 @@ from tests.schemas import whole
 
 def leave_a_vm(program: Program, sandbox: Sandbox) -> str:
     """A build that its client was killed out of; its name."""
-    assert run_killed(program, sandbox, Killer(at=1), "rebuild", "--yes", *NAMED) == -signal.SIGKILL
+    assert run_killed(program, sandbox, Killer(number=1), "rebuild", "--yes", *NAMED) == -signal.SIGKILL
     (build,) = builds(sandbox)
     return build
 

@@ -280,7 +280,7 @@ def requests_of_a_whole_adoption(program: Program) -> int:
 def killed_at(program: Program, at: int) -> None:
     with unknown() as sandbox:
         # A run with quicker answers may be at its end before.
-        assert run_killed(program, sandbox, Killer(at=at, reads=True), *ADOPT) in (-signal.SIGKILL, 0), at
+        assert run_killed(program, sandbox, Killer(number=at, reads=True), *ADOPT) in (-signal.SIGKILL, 0), at
         sandbox.world.faults = Faults()
         ended = program.imagecache(*ADOPT, **sandbox.env())
         assert ended.returncode == 0, (at, ended.stderr)

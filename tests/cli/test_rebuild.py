@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import pytest
 
 from kubectl_imagecache.core.plan_json import from_json
 from kubectl_imagecache.sandbox.embedded import Sandbox, Settings
-from kubectl_imagecache.sandbox.faults import Fault, Faults
 from tests.cli.conftest import Program
+from tests.cli.killing import KillAt, struck
 from tests.schemas import follow, lines
 
 ENVOY = "docker.io/envoyproxy/envoy:v1.31.2"
@@ -146,41 +146,27 @@ def test_a_saved_plan_is_built_once_and_found_again(program: Program, tmp_path: 
 
 
 @dataclass
-class Killer(Faults):
-    """Kills a process the moment its Nth (changing) request has come; the request itself is performed."""
+class Killer(KillAt):
+    """Kills at the Nth request that changes something, or at any with READS."""
 
-    at: int = 0
     reads: bool = False
-    process: list[int] = field(default_factory=list)
-    seen: int = 0
 
-    def strike(self, service: str, method: str, target: str) -> Fault | None:
-        if self.reads or (service == "compute" and method != "GET" and "testIamPermissions" not in target):
-            self.seen += 1
-            if self.seen == self.at:
-                os.kill(self.process[0], signal.SIGKILL)
-        return None
+    def counts(self, service: str, method: str, target: str) -> bool:
+        return self.reads or (service == "compute" and method != "GET" and "testIamPermissions" not in target)
 
 
 def run_killed(program: Program, sandbox: Sandbox, killer: Killer, *args: str) -> int:
     """Run ARGS for KILLER to strike at; the exit code."""
-    with sandbox.world.lock:
-        sandbox.world.faults = killer
-        process = subprocess.Popen(
-            [str(program.bin / "kubectl-imagecache"), *args],
-            env={**program.env, **sandbox.env()},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        killer.process.append(process.pid)
-    return process.wait(60)
+    command, env = [str(program.bin / "kubectl-imagecache"), *args], {**program.env, **sandbox.env()}
+    quiet = subprocess.DEVNULL
+    return struck(sandbox, killer, lambda: subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet))
 
 
 @pytest.mark.parametrize("at", range(1, 7))
 @pytest.mark.parametrize("then", ["run", "abort"])
 def test_killed_with_signal_9_at_any_change_it_ends_clean(program: Program, at: int, then: str) -> None:
     with cloud() as sandbox:
-        assert run_killed(program, sandbox, Killer(at=at), "rebuild", "--yes", *IN_FAMILY) == -signal.SIGKILL
+        assert run_killed(program, sandbox, Killer(number=at), "rebuild", "--yes", *IN_FAMILY) == -signal.SIGKILL
         (build,) = builds(sandbox)
         if then == "run":
             ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
@@ -200,12 +186,10 @@ def test_killed_with_signal_9_at_any_request_of_all_it_ends_clean(program: Progr
     build = from_json(json.dumps(dry_run(program, "--sandbox=empty", *IN_FAMILY)), "plan").build
     for at in itertools.count(1 if then == "run" else stride // 2 + 1, stride):
         with cloud() as sandbox:
-            killer = Killer(at=at, reads=True)
-            code = run_killed(program, sandbox, killer, "rebuild", "--yes", *IN_FAMILY)
+            code = run_killed(program, sandbox, Killer(number=at, reads=True), "rebuild", "--yes", *IN_FAMILY)
             if code == 0:
                 break
             assert (at, code) == (at, -signal.SIGKILL)
-            killer.at = 0
             if then == "run":
                 ended = program.imagecache("rebuild", "--yes", *IN_FAMILY, **sandbox.env())
                 assert (at, ended.returncode, ended.stderr[-300:]) == (at, 0, ended.stderr[-300:])
@@ -223,7 +207,7 @@ def test_killed_with_signal_9_at_any_request_of_all_it_ends_clean(program: Progr
 
 def test_a_build_is_gone_on_with_by_its_name_alone(program: Program) -> None:
     with cloud() as sandbox:
-        run_killed(program, sandbox, Killer(at=1), "rebuild", "--yes", *NAMED)
+        run_killed(program, sandbox, Killer(number=1), "rebuild", "--yes", *NAMED)
         (build,) = builds(sandbox)
         found = program.imagecache("rebuild", "--resume", build, "-o", "name", **sandbox.env())
         assert found.returncode == 0, found.stderr

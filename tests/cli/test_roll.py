@@ -5,16 +5,16 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kubectl_imagecache.core.roll import RollPlan
 from kubectl_imagecache.sandbox.embedded import Sandbox
-from kubectl_imagecache.sandbox.faults import Fault, Faults
 from kubectl_imagecache.usecases.roll import roll
 from tests.cli.conftest import Program, start
+from tests.cli.killing import KillAt, struck
 from tests.schemas import lines
 from tests.usecases.roll_stage import NEW, OLD, SCALING, settings, stage, state_of, tools
 
@@ -39,34 +39,12 @@ def run(sandbox: Sandbox, home: Path, *args: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-@dataclass
-class KillAt(Faults):
-    """Kills a process with SIGKILL at its Nth request: before the request is performed, or after."""
-
-    pid: int = 0
-    number: int = 0
-    performed: bool = False
-    seen: int = field(default=0)
-
-    def strike(self, service: str, method: str, target: str) -> Fault | None:
-        self.seen += 1
-        if self.seen != self.number or not self.pid:
-            return None
-        os.kill(self.pid, signal.SIGKILL)
-        return Fault(kind="reset", applied=self.performed)
-
-
 def killed_at(sandbox: Sandbox, home: Path, number: int, performed: bool, *args: str) -> bool:
     """Kill the program at its request NUMBER and run it again to its end; False if it ended before."""
-    faults = sandbox.world.faults = KillAt(number=number, performed=performed)
-    process = begin(sandbox, home, *args)
-    with sandbox.world.lock:
-        faults.pid = process.pid
-    process.communicate(timeout=300)
-    if process.returncode == 0:
+    ended = struck(sandbox, KillAt(number=number, performed=performed), lambda: begin(sandbox, home, *args))
+    if ended == 0:
         return False
-    assert process.returncode == -signal.SIGKILL
-    faults.pid = 0
+    assert ended == -signal.SIGKILL
     code, _, err = run(sandbox, home, *args)
     assert (number, code, err) == (number, 0, "")
     return True
@@ -112,22 +90,21 @@ def test_a_workload_that_selects_the_pool_is_refused_and_named_unless_it_may_be_
 
 
 WAYS = {
-    "there": (ROLL, 1, ROLLED, 7),
-    "in batches": ((*ROLL, "--strategy", "rolling", "--max-surge", "1"), 2, ROLLED, 31),
-    "back": (("web", "--rollback", "--yes"), 1, AS_IT_WAS, 17),
+    "there": (ROLL, ROLLED, 7),
+    "back": (("web", "--rollback", "--yes"), AS_IT_WAS, 17),
 }
-"""What is run, nodes of the pool, how it ends, and of how many requests it is killed at one."""
+"""What is run, how it ends, and of how many requests it is killed at one."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_at_every_request_in_turn_a_second_run_ends_the_same(tmp_path: Path, way: str) -> None:
     # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
-    command, nodes, end, stride = WAYS[way]
+    command, end, stride = WAYS[way]
     number, performed, killed = 1, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
     stride = int(os.environ.get("ROLL_KILL_STRIDE", str(stride)))
     while True:
         with Sandbox(settings()) as sandbox:
-            stage(sandbox, nodes=nodes)
+            stage(sandbox, nodes=1)
             if way == "back":
                 mine = tools(sandbox, [], tmp_path)
                 roll(mine, RollPlan("web", NEW, keep_old=True))

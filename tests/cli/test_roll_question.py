@@ -15,15 +15,14 @@ import pytest
 from kubectl_imagecache.sandbox.embedded import Sandbox
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED
 from tests.usecases.class_stage import NAME, class_stage, class_state
-from tests.usecases.roll_stage import NEW, OLD, budget, controller, settings, stage, state_of
+from tests.usecases.roll_stage import NEW, OLD, add_stuck, settings, stage, state_of
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(settings()) as running:
         stage(running)
-        running.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1))
-        running.kube.create(budget("stuck", 1))
+        add_stuck(running)
         running.world.clock.advance(300)
         yield running
 

@@ -15,7 +15,7 @@ from kubectl_imagecache.sandbox.embedded import Sandbox
 from kubectl_imagecache.sandbox.scenarios.stage import LOCATION, PROJECT
 from tests.cli.test_roll import AS_IT_WAS, ROLL, ROLLED, killed_at, run
 from tests.schemas import lines
-from tests.usecases.roll_stage import BIG, OLD, SCALING, budget, controller, settings, stage, state_of
+from tests.usecases.roll_stage import BIG, OLD, SCALING, add_stuck, controller, settings, stage, state_of
 
 ROLLING = (*ROLL, "--strategy", "rolling", "--max-surge", "3", "--max-unavailable", "3")
 
@@ -65,9 +65,7 @@ def test_a_pool_rolls_in_batches_of_a_node_in_every_zone_and_never_has_more_node
 
 def test_a_roll_in_batches_goes_back_in_batches_from_half_way(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox, nodes=3)
-    for name in ("stuck",):
-        sandbox.kube.create(controller("Deployment", name, {"role": "web"}, replicas=1))
-        sandbox.kube.create(budget(name, 1))
+    add_stuck(sandbox)
     sandbox.world.clock.advance(300)
     small = (*ROLL, "--strategy", "rolling", "--drain-timeout", "10m")
     code, out, err = run(sandbox, tmp_path, *small)
@@ -84,7 +82,7 @@ def test_a_roll_in_batches_goes_back_in_batches_from_half_way(sandbox: Sandbox, 
 @pytest.mark.parametrize("back", [False, True], ids=["forward", "back"])
 def test_killed_at_every_request_of_a_roll_in_batches_a_second_run_ends_the_same(tmp_path: Path, back: bool) -> None:
     # All of them take minutes: ROLL_KILL_STRIDE=1, and once more with ROLL_KILL_PERFORMED=1 for the other half of each.
-    stride = int(os.environ.get("ROLL_KILL_STRIDE", "45"))
+    stride = int(os.environ.get("ROLL_KILL_STRIDE", "31"))
     number, performed, killed = 1 + stride // 2 * back, bool(os.environ.get("ROLL_KILL_PERFORMED")), 0
     kept = () if not back else ("--keep-old",)
     order = (*ROLL, "--strategy", "rolling", *kept)
@@ -158,8 +156,7 @@ def test_what_a_budget_keeps_is_deleted_only_where_it_is_asked_for_and_that_is_s
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     stage(sandbox)
-    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1))
-    sandbox.kube.create(budget("stuck", 1))
+    add_stuck(sandbox)
     sandbox.world.clock.advance(300)
     code, out, err = run(sandbox, tmp_path, *ROLL, "--force-after", "5m")
     assert code == 0

@@ -80,6 +80,12 @@ def budget(name: str, least: int) -> dict[str, Any]:
     return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
 
 
+def add_stuck(sandbox: Sandbox, replicas: int = 1, least: int = 1) -> None:
+    """A Deployment `stuck` on the pool, with a budget that wants LEAST of its REPLICAS."""
+    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=replicas))
+    sandbox.kube.create(budget("stuck", least))
+
+
 def tools(
     sandbox: Sandbox,
     events: list[RollEvent],

@@ -26,7 +26,7 @@ from tests.usecases.roll_stage import (
     OLD,
     SCALING,
     add_pool,
-    budget,
+    add_stuck,
     controller,
     pool_json,
     settings,
@@ -55,8 +55,7 @@ def test_a_pool_moves_to_its_new_disk_image(sandbox: Sandbox, tmp_path: Path) ->
 
 def test_a_pool_comes_back_from_where_the_roll_stopped(sandbox: Sandbox, tmp_path: Path) -> None:
     stage(sandbox)
-    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=1))
-    sandbox.kube.create(budget("stuck", 1))
+    add_stuck(sandbox)
     sandbox.world.clock.advance(300)
     events: list[RollEvent] = []
     mine = tools(sandbox, events, tmp_path)
@@ -221,8 +220,7 @@ def test_a_budget_that_keeps_healthy_pods_does_not_keep_their_unhealthy_sibling(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     stage(sandbox)
-    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=14))
-    sandbox.kube.create(budget("stuck", 13))
+    add_stuck(sandbox, 14, 13)
     sandbox.world.clock.advance(300)
     mine, plan = tools(sandbox, [], tmp_path), RollPlan("web", NEW)
     names = sorted(str(pod) for pod in mine.kube.pods() if pod.labels.get("app") == "stuck")
@@ -240,8 +238,7 @@ def test_the_autoscaler_takes_no_new_node_away_before_the_pods_come(sandbox: San
     path = f"projects/{PROJECT}/locations/{LOCATION}/clusters/{sandbox.cluster}"
     PoolAutoscaler(sandbox.kube, sandbox.cloud, path)
     stage(sandbox, 3)
-    sandbox.kube.create(controller("Deployment", "stuck", {"role": "web"}, replicas=3))
-    sandbox.kube.create(budget("stuck", 3))
+    add_stuck(sandbox, 3, 3)
     sandbox.world.clock.advance(300)
     mine = tools(sandbox, [], tmp_path)
     sizes: list[int] = []

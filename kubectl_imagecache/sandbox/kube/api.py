@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from kubectl_imagecache.sandbox.http import Request, Response, World
 from kubectl_imagecache.sandbox.kube import discovery, eviction, ownership, protobuf, watch
 from kubectl_imagecache.sandbox.kube.access import USER, Access
-from kubectl_imagecache.sandbox.kube.kinds import ACCESS_REVIEW, BUILT_IN, LEASE, PATCH_OPTIONS, POD, Kind, Kinds, Obj
+from kubectl_imagecache.sandbox.kube.kinds import ACCESS_REVIEW, LEASE, PATCH_OPTIONS, POD, Kind, Obj
 from kubectl_imagecache.sandbox.kube.listing import Pages, form, listed, select, selection, shown
 from kubectl_imagecache.sandbox.kube.objects import Objects
 from kubectl_imagecache.sandbox.kube.patches import json_patch, merge_patch, strategic_patch
+from kubectl_imagecache.sandbox.kube.paths import Target, is_built_in, target_of, verb_of
 from kubectl_imagecache.sandbox.kube.status import (
     ApiError,
     forbidden,
@@ -27,17 +27,6 @@ from kubectl_imagecache.sandbox.kube.store import Entry, stamp
 _log = logging.getLogger(__name__)
 
 _HEALTH = ("/healthz", "/readyz", "/livez")
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path means."""
-
-    kind: Kind
-    namespace: str
-    name: str
-    subresource: str
 
 
 class Api:
@@ -69,12 +58,12 @@ class Api:
             found = discovery.answer(request, self.kinds)
             if found is not None:
                 return found
-        target = _target(request.path, self.kinds)
+        target = target_of(request.path, self.kinds)
         if target is None:
-            if _is_built_in(request.path):
+            if is_built_in(request.path):
                 raise no_such_path()
             return Response(404, b"404 page not found\n", content_type="text/plain; charset=utf-8")
-        verb = _verb(request, target)
+        verb = verb_of(request, target)
         self._check_access(request, target, verb)
         if target.kind is ACCESS_REVIEW:
             return _json(self.access.review(_body(request), _user(request)), 201)
@@ -268,41 +257,6 @@ class Api:
         if entry is not None and (how.table or how.partial or kind.group == "events.k8s.io"):
             return Response(status, shown(kind, entry, how, self.store.clock.now()))
         return _json({**obj, "apiVersion": kind.api_version, "kind": kind.kind}, status)
-
-
-def _target(path: str, kinds: Kinds) -> Target | None:
-    parts = path.strip("/").split("/")
-    if parts[:2] == ["api", "v1"]:
-        group, version, rest = "", "v1", parts[2:]
-    elif parts[0] == "apis" and len(parts) > 3:
-        group, version, rest = parts[1], parts[2], parts[3:]
-    else:
-        return None
-    namespace = ""
-    if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):
-        namespace, rest = rest[1], rest[2:]
-    kind = kinds.at(group, version, rest[0]) if rest else None
-    if kind is None or (namespace and not kind.namespaced):
-        return None
-    return Target(kind, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:]))
-
-
-def _is_built_in(path: str) -> bool:
-    """Whether PATH is of a group of Kubernetes' own kinds, where a Status tells what is amiss and not plain text."""
-    root, *rest = path.strip("/").split("/")
-    return root == "api" or (bool(rest) and any(kind.group == rest[0] for kind in BUILT_IN))
-
-
-def _verb(request: Request, target: Target) -> str:
-    if request.method in ("GET", "HEAD") and not target.subresource:
-        if request.query.get("watch") in ("true", "1"):
-            return "watch"
-        return "get" if target.name else "list"
-    if request.method == "DELETE" and not target.name:
-        return "deletecollection"
-    if request.method not in _VERBS or (request.method == "POST" and target.name and not target.subresource):
-        raise ApiError(405, "the server does not allow this method on the requested resource")
-    return _VERBS[request.method]
 
 
 def _user(request: Request) -> str:

@@ -99,6 +99,11 @@ def running(folder: Path, *, speed: float = 0.0, registry: Registry | None = Non
         service.stop()
 
 
+def messages(served: Running, reason: str) -> list[str]:
+    """What the events of REASON say."""
+    return [event["message"] for event in served.cluster.objects("Event") if event["reason"] == reason]
+
+
 def node(name: str, *, version: str = "v1.31.2-gke.1354000", ready: bool = True, **labels: str) -> Obj:
     status: Obj = {
         "capacity": {"cpu": "4", "memory": "16Gi", "pods": "110"},
