@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from kubectl_imagecache.builder.inside import resolve
 
@@ -20,7 +21,7 @@ def copy_up(folder: str, implied: Mapping[str, bool], below: Iterable[str]) -> N
     for name in sorted(implied, key=len):
         path = os.fsencode(name)
         for layer in lower:
-            source = layer + b"/" + resolve(path, lambda at, layer=layer: _link(layer + b"/" + at))  # type: ignore[misc] # bound now
+            source = layer + b"/" + resolve(path, partial(_link, layer))
             try:
                 status = os.lstat(source)
             except FileNotFoundError:
@@ -30,9 +31,9 @@ def copy_up(folder: str, implied: Mapping[str, bool], below: Iterable[str]) -> N
             break
 
 
-def _link(path: bytes) -> bytes | None:
+def _link(layer: bytes, path: bytes) -> bytes | None:
     try:
-        return os.readlink(path)  # noqa: PTH115 - a path of bytes
+        return os.readlink(layer + b"/" + path)  # noqa: PTH115 - a path of bytes
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT):
             return None

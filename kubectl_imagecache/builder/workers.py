@@ -22,8 +22,6 @@ _MOST = 32
 _TELL_S = 0.25
 _GRACE_S = 5.0
 
-_Message = tuple[str, object]
-
 
 class _Worker:
     """One process and the task that it has now."""

@@ -155,11 +155,6 @@ class Gke:
         return found, tuple(document.missing_zones or ())
 
 
-def pools_of(document: bytes | dict[str, Any]) -> tuple[Pool, ...]:
-    """The pools in what `gcloud container clusters describe --format=json` prints. Raises BadAnswer."""
-    return cluster_of(document, "the cluster's description").pools
-
-
 def cluster_of(document: bytes | dict[str, Any], source: str, project: str = "") -> ClusterDocument:
     """A cluster in GKE's REST JSON; SOURCE names it in errors, PROJECT stands in for a missing selfLink.
 

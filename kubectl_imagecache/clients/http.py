@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -104,7 +105,8 @@ class Http:
         sent = {"User-Agent": USER_AGENT, **(headers or {})}
         for _ in range(MAX_REDIRECTS + 1):
             target = url
-            answer = repeat(lambda: self._once(method, target, sent, body, max_bytes, passing), policy, self._pace)  # noqa: B023 - called at once
+            once = partial(self._once, method, target, sent, body, max_bytes, passing)
+            answer = repeat(once, policy, self._pace)
             location = answer.headers.get("location")
             if not follow or answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer

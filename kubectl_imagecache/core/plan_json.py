@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubectl_imagecache.core.contents import Layer
 from kubectl_imagecache.core.errors import BadUsage
@@ -26,6 +26,9 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.prices import Prices, cost
 from kubectl_imagecache.core.references import ImageRef, parse
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 API_VERSION = "imagecache/v1"
 KIND = "BuildPlan"
 MAX_BYTES = 32 * 1024 * 1024
@@ -37,7 +40,7 @@ _KEYS = frozenset(
     | {"verifyBoot"}
     | {"images", "absent", "output", "vm", "registries", "prices", "summary"}
 )
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def document_of(plan: BuildPlan) -> dict[str, Any]:
@@ -190,10 +193,10 @@ def _read_output(data: Mapping[str, Any]) -> Output:
     )
 
 
-def _read(kind: Callable[..., T], data: Mapping[str, Any]) -> T:
+def _read(kind: type[T], data: Mapping[str, Any]) -> T:
     """A flat dataclass of texts, numbers, flags and tuples of texts, field by field as its defaults are."""
     found: dict[str, Any] = {}
-    fields = {_camel(f.name): f for f in dataclasses.fields(kind)}  # type: ignore[arg-type] # KIND is called, too
+    fields = {_camel(f.name): f for f in dataclasses.fields(kind)}
     if set(data) != set(fields):
         odd = sorted(set(data) ^ set(fields))
         raise ValueError(f"fields missing or unknown: {', '.join(odd)[:100]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kubectl_imagecache.core.kubelet_words import Said
 from kubectl_imagecache.core.pools import DiskImageRef
 
 
@@ -77,11 +76,3 @@ class LayersRecord:
 
 
 Record = EventRecord | NodeRecord | PodRecord | LayersRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """An event with its message understood."""
-
-    event: EventRecord
-    said: Said

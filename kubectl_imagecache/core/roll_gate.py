@@ -88,8 +88,8 @@ def remembering(node: RollNode, pods: Iterable[RollPod]) -> dict[str, str]:
 def noting(node: RollNode, families: Iterable[str]) -> dict[str, str]:
     """As `remembering`, of FAMILIES."""
     before = _families([node], MOVED)
-    more = before.union(families)
-    return {} if more == before else {MOVED: ",".join(sorted(more)[:MOST_FAMILIES])}
+    more = sorted(before.union(families))[:MOST_FAMILIES]
+    return {} if before.issuperset(more) else {MOVED: ",".join(more)}
 
 
 def handed_on(nodes: Sequence[RollNode], heirs: Sequence[RollNode]) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_imagecache.clients.gke import Gke, arch_of_machine, disk_image_ref, pools_of
+from kubectl_imagecache.clients.gke import Gke, arch_of_machine, cluster_of, disk_image_ref
 from kubectl_imagecache.clients.google_auth import GoogleAuth
 from kubectl_imagecache.clients.google_http import Api, GoogleHttp
 from kubectl_imagecache.clients.target import ClusterSummary, ClusterTarget
@@ -71,7 +71,7 @@ def test_a_disk_without_a_mode_or_with_an_unknown_one_caches_nothing() -> None:
             ("global/images/a", None), ("global/images/b", "MODE_UNSPECIFIED"), ("global/images/c", "SOMETHING_NEW")
         )
     )
-    (read,) = pools_of(json.dumps(cluster(pool)).encode())
+    (read,) = cluster_of(json.dumps(cluster(pool)).encode(), "GKE").pools
     assert [disk.mode for disk in read.disks] == [DiskMode.DATA] * 3
 
 
@@ -92,7 +92,7 @@ def test_image_streaming_is_the_pools_own_or_the_clusters(
 ) -> None:
     pool = node_pool(gcfsConfig=own)
     defaults = {} if default is None else {"gcfsConfig": {"enabled": default}}
-    (read,) = pools_of(cluster(pool, nodePoolDefaults={"nodeConfigDefaults": defaults}))
+    (read,) = cluster_of(cluster(pool, nodePoolDefaults={"nodeConfigDefaults": defaults}), "GKE").pools
     assert read.image_streaming is streaming
 
 
@@ -142,15 +142,17 @@ def test_the_architecture_follows_from_the_machine_family(machine: str, arch: st
 
 def test_what_new_nodes_will_carry_is_read_in_kubernetes_words() -> None:
     taints = [{"key": "gpu", "value": "yes", "effect": "NO_SCHEDULE"}, {"key": "spot", "effect": "PREFER_NO_SCHEDULE"}]
-    (pool,) = pools_of(cluster(node_pool(labels={"team": "ml"}, taints=taints)))
+    (pool,) = cluster_of(cluster(node_pool(labels={"team": "ml"}, taints=taints)), "GKE").pools
     assert pool.node_labels == {("team", "ml")}
     assert pool.node_taints == {Taint("gpu", "yes", "NoSchedule"), Taint("spot", "", "PreferNoSchedule")}
 
 
 def test_nulls_and_unknown_fields_are_tolerated() -> None:
     document = cluster({"name": "p", "config": None, "new": 1}, nodePoolDefaults=None, masterAuth={"x": []})
-    assert pools_of(document) == (Pool("p", location="europe-west4", image_streaming=False, cluster=CLUSTER),)
-    assert pools_of({"name": "c", "nodePools": None}) == ()
+    assert cluster_of(document, "GKE").pools == (
+        Pool("p", location="europe-west4", image_streaming=False, cluster=CLUSTER),
+    )
+    assert cluster_of({"name": "c", "nodePools": None}, "GKE").pools == ()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"name": 1}', b'{"name": "c", "nodePools": [1]}', b"\xff"])

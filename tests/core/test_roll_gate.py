@@ -26,7 +26,7 @@ from kubectl_imagecache.core.roll import (
     family,
 )
 from kubectl_imagecache.core.roll_decide import decide
-from kubectl_imagecache.core.roll_gate import bystanders
+from kubectl_imagecache.core.roll_gate import MOST_FAMILIES, bystanders, noting
 from kubectl_imagecache.core.roll_marks import CORDONED, DRAINING, MOVED, UNREADY
 from tests.core.roll_world import NEW, OLD, START
 
@@ -181,3 +181,9 @@ def test_a_node_that_does_not_empty_says_what_keeps_its_pod() -> None:
         found = decide(plan, view((shut, there), kept, later_s=600))
         assert isinstance(found, Stop)
         assert found.why.startswith(f"o1 is not empty after 60 s: shop/web-6f7-a: {words}")
+
+
+def test_a_node_that_remembers_all_that_it_can_is_not_marked_for_ever() -> None:
+    marks = noting(node("o1"), {f"{number:012x}" for number in range(MOST_FAMILIES + 5)})
+    full = replace(node("o1"), marks=marks)
+    assert (len(marks[MOVED].split(",")), noting(full, {"f" * 12})) == (MOST_FAMILIES, {})

@@ -165,7 +165,7 @@ def whole_list(transport: Transport, path: str, query: Mapping[str, str], item: 
 
     def read(body: bytes) -> str:
         nonlocal version
-        page = decode_page(body, item, what, unreadable)  # type: ignore[type-var] # it decodes any; its variable lists status'
+        page = decode_page(body, item, what, unreadable)
         items.extend(page.items)
         version = page.version
         return page.next

@@ -181,7 +181,6 @@ class PersistentVolume(Object):
 
 class _BudgetStatus(Wire):
     disruptions_allowed: int | None = None
-    expected_pods: int | None = None
 
 
 class _BudgetSpec(Wire):

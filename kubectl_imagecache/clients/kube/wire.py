@@ -251,7 +251,7 @@ class Workload(Wire):
     status: WorkloadStatus | None = None
 
 
-Item = TypeVar("Item", Pod, Node, Event, Workload)
+Item = TypeVar("Item", bound=Wire)
 
 
 class ObjectMeta(Wire):
