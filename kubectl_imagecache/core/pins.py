@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from dataclasses import dataclass
+from typing import Any
+
+from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,25 @@ class Pin:
     def mendable(self) -> bool:
         """Whether --repin can change it."""
         return self.by == "nodeSelector" and self.kind in ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
+
+
+def patch_of(pin: Pin, pool: str, disk: DiskImageRef | None) -> dict[str, Any]:
+    """The merge patch by which PIN's workload selects POOL, or the label of DISK (None: no disk's)."""
+    if pin.key == POOL_LABEL:
+        selector: dict[str, str | None] = {pin.key: pool}
+    else:
+        selector = {pin.key: None}
+        if disk is not None:
+            head = pin.key.partition("gke-secondary-boot-disk-")[0]
+            selector[f"{head}gke-secondary-boot-disk-{disk.name}"] = f"CONTAINER_IMAGE_CACHE.{disk.project}"
+    patch = {"spec": {"template": {"spec": {"nodeSelector": selector}}}}
+    return {"spec": {"jobTemplate": patch}} if pin.kind == "CronJob" else patch
+
+
+def command_of(pin: Pin, patch: dict[str, Any]) -> str:
+    """The kubectl command that applies PATCH to PIN's workload."""
+    words = ("patch", pin.kind.lower(), pin.name, "--namespace", pin.namespace, "--type", "merge", "--patch")
+    return f"kubectl {shlex.join((*words, json.dumps(patch)))}"
 
 
 def rollout(pin: Pin) -> str:

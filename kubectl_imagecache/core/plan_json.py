@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from kubectl_imagecache.core.contents import Layer
 from kubectl_imagecache.core.errors import BadUsage
@@ -26,9 +26,6 @@ from kubectl_imagecache.core.pools import DiskImageRef
 from kubectl_imagecache.core.prices import Prices, cost
 from kubectl_imagecache.core.references import ImageRef, parse
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 API_VERSION = "imagecache/v1"
 KIND = "BuildPlan"
 MAX_BYTES = 32 * 1024 * 1024
@@ -40,7 +37,13 @@ _KEYS = frozenset(
     | {"verifyBoot"}
     | {"images", "absent", "output", "vm", "registries", "prices", "summary"}
 )
-T = TypeVar("T", bound="DataclassInstance")
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+T = TypeVar("T", bound=_Dataclass)
 
 
 def document_of(plan: BuildPlan) -> dict[str, Any]:

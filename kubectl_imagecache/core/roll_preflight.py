@@ -8,7 +8,7 @@ from typing import Any
 
 from kubectl_imagecache.core.compute_class import CLASS_LABEL
 from kubectl_imagecache.core.iac import tools
-from kubectl_imagecache.core.pins import Pin, rollout
+from kubectl_imagecache.core.pins import Pin, command_of, patch_of, rollout
 from kubectl_imagecache.core.pools import DiskImage, DiskState, Pool
 from kubectl_imagecache.core.roll import RollPlan, RollPod
 from kubectl_imagecache.core.roll_checks import Budget, Check, Result
@@ -45,6 +45,8 @@ class Facts:
     room: Room = field(default_factory=Room)
     raw: Mapping[str, Any] = field(default_factory=dict)
     """The pool in GKE's JSON."""
+    target: str = ""
+    """The name of the pool that the pods are to move to."""
 
 
 OVERRULED = (
@@ -175,16 +177,22 @@ def _no_owner(pods: list[RollPod]) -> list[RollPod]:
 def _selectors(plan: RollPlan, facts: Facts) -> Check:
     if not facts.pins:
         return Check("selectors", Result.OK, "no workload selects the pool's name or its disk's label")
-    details = tuple(f"{pin}: {pin.by} {pin.key}={pin.value}{_mend(pin, plan)}" for pin in facts.pins)
+    details: list[str] = []
+    for pin in facts.pins:
+        details.append(f"{pin}: {pin.by} {pin.key}={pin.value}{_mend(pin, plan)}")
+        if pin.mendable and not plan.repin:
+            details.append(f"  {command_of(pin, patch_of(pin, facts.target, plan.disk))}")
     text = f"pods would stay Pending: their workloads select {facts.pool.name} or its disk"
     fixed = plan.repin and all(pin.mendable for pin in facts.pins)
-    return Check("selectors", Result.WARN if fixed else Result.REFUSE, text, details)
+    return Check("selectors", Result.WARN if fixed else Result.REFUSE, text, tuple(details))
 
 
 def _mend(pin: Pin, plan: RollPlan) -> str:
     if not pin.mendable:
         return "; change it by hand"
-    return "; --repin changes it" + (" (as asked)" if plan.repin else "") + rollout(pin)
+    if plan.repin:
+        return f"; --repin changes it (as asked){rollout(pin)}"
+    return f"; --repin changes it{rollout(pin)}, by"
 
 
 def _budgets(facts: Facts) -> Check:

@@ -47,6 +47,7 @@ def preflight_class(able: ClassTools, compute: Compute, plan: RollPlan, force: b
         disk=disk,
         project=able.project,
         pods=pods,
+        target=new.name,
         pins=tuple(pin for pin in able.tools.kube.pins() if selects(pin, old, new)),
         budgets=budgets_over(able.tools, list(pods)),
         quotas=_quotas(able.tools, cluster, going, disk.size_gb or 0),

@@ -63,6 +63,7 @@ def preflight(tools: Tools, compute: Compute | Promised, plan: RollPlan) -> tupl
         ),
         pods=tuple(pods),
         pins=_pins(tools, plan, raw, pods, nodes),
+        target=successor(plan.pool, {str(p.get("name")) for p in cluster.get("nodePools") or ()}),
         budgets=budgets_over(tools, pods),
         quotas=quotas_for(tools, cluster, raw, space.extra(plan), disk.size_gb or 0),
         version_offered=not pool.version or pool.version in tools.gke.versions(),

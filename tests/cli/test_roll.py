@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -85,6 +86,10 @@ def test_a_workload_that_selects_the_pool_is_refused_and_named_unless_it_may_be_
     assert "Deployment default/front: nodeSelector cloud.google.com/gke-nodepool=web; --repin changes it" in out
     assert err == "refused: selectors (overrule with --allow selectors)\n"
     assert state_of(sandbox) == AS_IT_WAS
+    (patch,) = (line.strip() for line in out.splitlines() if line.startswith("          kubectl patch "))
+    asked = [*shlex.split(patch), "--dry-run=server", "--output", "jsonpath={.spec.template.spec.nodeSelector}"]
+    done = subprocess.run(asked, env={**os.environ, **sandbox.env()}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, '{"cloud.google.com/gke-nodepool":"web-r2"}'), done.stderr
     assert run(sandbox, tmp_path, *ROLL, "--repin")[0] == 0
     assert state_of(sandbox) == ROLLED
 

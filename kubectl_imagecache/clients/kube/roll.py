@@ -32,7 +32,7 @@ from kubectl_imagecache.clients.kube.roll_wire import (
 from kubectl_imagecache.clients.kube.transport import Transport
 from kubectl_imagecache.clients.kube.wire import parse_time
 from kubectl_imagecache.core.errors import BadAnswer, Busy, NotFound, NotPermitted, Unavailable
-from kubectl_imagecache.core.pins import Pin
+from kubectl_imagecache.core.pins import Pin, patch_of
 from kubectl_imagecache.core.pools import POOL_LABEL, DiskImageRef
 from kubectl_imagecache.core.roll import RollNode, RollPod
 from kubectl_imagecache.core.roll_marks import MARKS
@@ -154,19 +154,10 @@ class RollKube:
 
     def repin(self, pin: Pin, pool: str, disk: DiskImageRef | None) -> None:
         """Let PIN's workload select POOL, or the label of DISK (None: no disk's); raises as patch_node does."""
-        if pin.key == POOL_LABEL:
-            selector: dict[str, str | None] = {pin.key: pool}
-        else:
-            selector = {pin.key: None}
-            if disk is not None:
-                head = pin.key.partition("gke-secondary-boot-disk-")[0]
-                selector[f"{head}gke-secondary-boot-disk-{disk.name}"] = f"CONTAINER_IMAGE_CACHE.{disk.project}"
-        patch: dict[str, Any] = {"spec": {"template": {"spec": {"nodeSelector": selector}}}}
-        if pin.kind == "CronJob":
-            patch = {"spec": {"jobTemplate": patch}}
         root, resource = _ROOTS[pin.kind]
         path = f"{root}/{segment(pin.namespace)}/{resource}/{segment(pin.name)}"
-        self._send("PATCH", path, patch, f"patch {resource} {pin.namespace}/{pin.name}", MERGE, gone=True)
+        what = f"patch {resource} {pin.namespace}/{pin.name}"
+        self._send("PATCH", path, patch_of(pin, pool, disk), what, MERGE, gone=True)
 
     def evict(self, pod: RollPod) -> Evicted:
         """Ask for POD's eviction, of this very pod and no namesake; one that is gone counts as evicted.
